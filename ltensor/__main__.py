@@ -1,0 +1,7 @@
+"""``python -m ltensor`` is the command ``ltensor``."""
+
+import sys
+
+from ltensor.cli import main
+
+sys.exit(main())

@@ -1,0 +1,173 @@
+"""``import theano`` means ltensor: `install` makes Theano's module paths resolve.
+
+Layer 6.  Theano's layout lives in one table (`ltensor.compat.table`); nothing else in ltensor
+knows it.  The modules made here are real module objects without contents: each name is looked up
+in ltensor when it is first used, so that ``import theano.tensor.slinalg`` costs nothing by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from ltensor.compat.table import ABSENT_MODULES, MODULES, WHY_ABSENT, Module
+
+__all__ = ["install", "uninstall", "unresolved"]
+
+_MISSING: Final = object()
+
+
+def _resolve(target: str) -> Any:
+    """Find ``module:name`` (or a whole ``module``); `_MISSING` when ltensor has no such thing."""
+    path, _, name = target.partition(":")
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        # Only what is not there counts as missing: a failing import inside is a bug to be seen.
+        if error.name is not None and (path + ".").startswith(error.name + "."):
+            return _MISSING
+        raise
+    return getattr(module, name, _MISSING) if name else module
+
+
+class CompatModule(ModuleType):
+    """One of Theano's modules: a view of names that live elsewhere in ltensor."""
+
+    def __init__(self, name: str) -> None:
+        entry = MODULES[name]
+        super().__init__(name, entry.doc)
+        self.__dict__["_entry"] = entry
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            return self._public_names()
+        if name.startswith("__") and name.endswith("__") and name != "__version__":
+            raise AttributeError(name)
+        value = self._find(name)
+        if value is _MISSING:
+            full = f"{self.__name__}.{name}"
+            why = WHY_ABSENT.get(full) or self._entry.missing
+            raise AttributeError(f"ltensor has no {full}" + (f": {why}" if why else ""))
+        self.__dict__[name] = value
+        return value
+
+    def _find(self, name: str) -> Any:
+        entry: Module = self._entry
+        if name in entry.names:
+            return _resolve(entry.names[name])
+        submodule = f"{self.__name__}.{name}"
+        for path in entry.falls_to:
+            value = _resolve(f"{path}:{name}")
+            # ltensor's own module of that name gives way to Theano's, which may have more names.
+            if value is not _MISSING and not (
+                isinstance(value, ModuleType) and submodule in MODULES
+            ):
+                return value
+        return importlib.import_module(submodule) if submodule in MODULES else _MISSING
+
+    # The import system binds each imported submodule in its parent.  Where Theano has a function
+    # of the same name (tensor.sort, compile.function), the name must go on meaning the function.
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, CompatModule) and value.__name__ == f"{self.__name__}.{name}":
+            return
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *self._known_names()})
+
+    def _known_names(self) -> Iterator[str]:
+        prefix = self.__name__ + "."
+        yield from self._entry.names
+        yield from (
+            path[len(prefix) :]
+            for path in MODULES
+            if path.startswith(prefix) and "." not in path[len(prefix) :]
+        )
+        for path in self._entry.falls_to:
+            module = _resolve(path)
+            if module is not _MISSING:
+                yield from getattr(module, "__all__", None) or vars(module)
+
+    def _public_names(self) -> list[str]:
+        """Give what a star import takes: every name without an underscore that ltensor has.
+
+        Modules only where the table names them: ``from theano import *`` must not replace the
+        function ``ifelse`` of a program by the module.
+        """
+        public = []
+        for name in sorted({name for name in self._known_names() if not name.startswith("_")}):
+            value = self._find(name)
+            if name in self._entry.names or not isinstance(value, ModuleType):
+                public.append(name)
+        return [name for name in public if self._find(name) is not _MISSING]
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] != "theano":
+            return None
+        if fullname in MODULES:
+            # All are packages: which of Theano's were is nobody's concern.
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        for absent, why in ABSENT_MODULES.items():
+            if (fullname + ".").startswith(absent + "."):
+                raise ModuleNotFoundError(f"ltensor has no {fullname}: {why}", name=fullname)
+        return None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return CompatModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__name__ == "theano":
+            module.__file__ = importlib.import_module("ltensor").__file__
+
+
+_finder = _Finder()
+
+
+def install() -> None:
+    """Make ``import theano`` and its submodules mean ltensor, for this process.
+
+    Raises
+    ------
+    ImportError
+        When the real Theano has been imported already.
+
+    Examples
+    --------
+    >>> import ltensor.compat
+    >>> ltensor.compat.install()
+    >>> import theano.tensor as T
+    """
+    there = sys.modules.get("theano")
+    if there is not None and not isinstance(there, CompatModule):
+        where = getattr(there, "__file__", None) or "an unknown place"
+        raise ImportError(f"another module named theano is imported already, from {where}")
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+
+
+def uninstall() -> None:
+    """Undo `install`; modules that a program holds go on working."""
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, CompatModule):
+            del sys.modules[name]
+
+
+def unresolved() -> list[tuple[str, str]]:
+    """List the names of the table that ltensor does not have, with where they should be."""
+    return [
+        (f"{path}.{name}", target)
+        for path, module in MODULES.items()
+        for name, target in module.names.items()
+        if not target.startswith("theano") and _resolve(target) is _MISSING
+    ]

@@ -1,0 +1,30 @@
+"""What of Theano ltensor leaves out, and what to say to a program that asks for it.  Data only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ABSENT_MODULES: Final[dict[str, str]] = {
+    "theano.sparse": "there are no sparse matrices; use dense ones, or scipy.sparse in an Op",
+    "theano.d3viz": "use `ltensor dump` or theano.printing.debugprint to look at a graph",
+    "theano.gpuarray": "its GPU operations have no counterpart; set config.device to 'cuda'",
+    "theano.sandbox.cuda": "its GPU operations have no counterpart; set config.device to 'cuda'",
+    "theano.sandbox.gpuarray": "it has no counterpart; set config.device to 'cuda'",
+    "theano.misc.pycuda_init": "there is no PyCUDA bridge; set config.device to 'cuda'",
+    "theano.misc.pycuda_utils": "there is no PyCUDA bridge; set config.device to 'cuda'",
+}
+"""Modules, with all below them that the table does not list, and why."""
+
+WHY_ABSENT: Final[dict[str, str]] = {
+    "theano.sparse": ABSENT_MODULES["theano.sparse"],
+    "theano.d3viz": ABSENT_MODULES["theano.d3viz"],
+    "theano.ProfileMode": "it was gone from Theano 1.0; pass profile=True to function",
+    "theano.gof.COp": "operations in C have no place here; write perform with NumPy",
+    "theano.gof.local_optimizer": "see docs/adding_a_pass.md for how to rewrite graphs",
+    "theano.gof.TopoOptimizer": "see docs/adding_a_pass.md for how to rewrite graphs",
+    "theano.gof.Optimizer": "see docs/adding_a_pass.md for how to rewrite graphs",
+    "theano.gof.OpWiseCLinker": "functions are always compiled as a whole",
+    "theano.tensor.hstack": "use horizontal_stack or concatenate",
+    "theano.tensor.concat": "use concatenate",
+}
+"""Names, and why."""

@@ -1,0 +1,255 @@
+"""Small things that Theano programs import and that have no other place in ltensor.
+
+Mostly remnants: helpers for Python 2, GPU flags that say no, locks that nothing needs.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ltensor.config import config
+from ltensor.errors import UnsupportedError
+
+__all__ = [
+    "GIT_REVISION",
+    "THEANO_VERSION",
+    "DefaultOrderedDict",
+    "OrderedDict",
+    "PY3",
+    "cmp",
+    "decode",
+    "decode_iter",
+    "decode_with",
+    "defaultdict",
+    "exc_message",
+    "get_unbound_function",
+    "imap",
+    "izip",
+]
+
+THEANO_VERSION = "1.0.5"
+"""The version whose behaviour ltensor follows; programs compare against it."""
+GIT_REVISION = ""
+
+
+# ------------------------------------------------------------------------- Python 2
+
+PY3 = True
+imap = map
+izip = zip
+
+
+def cmp(a: Any, b: Any) -> int:
+    """-1, 0 or 1, as Python 2 had it."""
+    return int(a > b) - int(a < b)
+
+
+def decode(text: bytes | str) -> str:
+    """Give text for bytes, leave text alone."""
+    return text if isinstance(text, str) else text.decode("utf-8")
+
+
+def decode_with(text: bytes | str, encoding: str) -> str:
+    """Do the same with an encoding."""
+    return text if isinstance(text, str) else text.decode(encoding)
+
+
+def decode_iter(items: Iterable[bytes | str]) -> Iterator[str]:
+    """Decode each item."""
+    return (decode(item) for item in items)
+
+
+def exc_message(error: BaseException) -> Any:
+    """Give an exception's argument, or all of them when there are several."""
+    return error.args[0] if len(error.args) == 1 else error.args
+
+
+def get_unbound_function(unbound: Any) -> Any:
+    """Give the function of a method."""
+    return getattr(unbound, "__func__", unbound)
+
+
+class DefaultOrderedDict(OrderedDict):  # type: ignore[type-arg]
+    """A dict with a default, in order of insertion: any defaultdict, nowadays."""
+
+    def __init__(self, default_factory: Callable[[], Any] | None = None, *args: Any) -> None:
+        super().__init__(*args)
+        self.default_factory = default_factory
+
+    def __missing__(self, key: Any) -> Any:
+        if self.default_factory is None:
+            raise KeyError(key)
+        self[key] = value = self.default_factory()
+        return value
+
+
+# ------------------------------------------------------------------------- arrays, flags
+
+
+def _asarray(a: Any, dtype: Any = None, order: Any = None) -> np.ndarray:
+    """`numpy.asarray` that knows the dtype ``"floatX"``."""
+    dtype = config.floatX if isinstance(dtype, str) and dtype == "floatX" else dtype
+    return np.asarray(a, dtype=dtype, order=order)
+
+
+def hash_from_ndarray(data: np.ndarray) -> str:
+    """Give a text that differs for arrays that differ in dtype, shape or contents."""
+    import hashlib
+
+    digest = hashlib.sha256(np.ascontiguousarray(data).tobytes())
+    digest.update(f"{data.dtype.str}{data.shape}".encode())
+    return digest.hexdigest()
+
+
+def local_bitwidth() -> int:
+    """Bits of an address on this machine."""
+    return struct.calcsize("P") * 8
+
+
+def python_int_bitwidth() -> int:
+    """Bits of a C long on this machine."""
+    return struct.calcsize("l") * 8
+
+
+config_var_list: list[Any] = []
+
+
+# ------------------------------------------------------------------------- GPU, C compiler
+
+cuda_available = False
+cuda_enabled = False
+cuda_disabled = True
+pygpu_activated = False
+
+
+def dnn_available(*args: Any) -> bool:
+    """Say that there is no cuDNN; ``dnn_available.msg`` says why."""
+    return False
+
+
+dnn_available.msg = "ltensor does not use cuDNN"  # type: ignore[attr-defined]
+dnn_present = dnn_available
+
+
+def use(device: str, *args: Any, **kwargs: Any) -> None:
+    """Take Theano's way of choosing a GPU, and stay where ``config.device`` says."""
+    warnings.warn(
+        f"theano.sandbox.cuda.use({device!r}) has no effect: ltensor runs on {config.device!r}; "
+        "set config.device to 'cuda' for a GPU",
+        stacklevel=2,
+    )
+
+
+def list_contexts() -> list[str]:
+    """Give the GPU contexts of Theano's kind: none."""
+    return []
+
+
+def ldflags(*args: Any, **kwargs: Any) -> list[str]:
+    """Give the options that link a BLAS: none are needed."""
+    return []
+
+
+def blas_header_text() -> str:
+    """Give C declarations of BLAS: there is no C code to use them."""
+    return ""
+
+
+def get_lib_extension() -> str:
+    """Give the suffix of shared libraries here, without the dot."""
+    return {"win32": "pyd", "darwin": "so"}.get(sys.platform, "so")
+
+
+def get_lock(*args: Any, **kwargs: Any) -> None:
+    """Do nothing: the cache needs no lock."""
+
+
+def release_lock(*args: Any, **kwargs: Any) -> None:
+    """Do nothing: the cache needs no lock."""
+
+
+# ------------------------------------------------------------------------- Theano's innards
+
+
+class scratchpad:
+    """An object for attributes, as ``tag`` is."""
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.__dict__.clear()
+
+    def __update__(self, other: scratchpad) -> scratchpad:
+        self.__dict__.update(other.__dict__)
+        return self
+
+
+class object2:
+    """The base class of Theano's graph classes; a plain object here."""
+
+    __slots__ = ()
+
+
+class Node:
+    """The common base that Theano gives variables and Apply nodes; nothing derives from it."""
+
+
+class ParamsType:
+    """Parameters for C code; ltensor has no C code to hand them to."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise UnsupportedError("gof.ParamsType", "keep parameters as attributes of the Op")
+
+
+DEPRECATED_ARG = object()
+"""The default of arguments that Theano no longer takes."""
+
+
+def flatten(nested: Any) -> list[Any]:
+    """Give the leaves of nested lists, tuples and sets in one list."""
+    if isinstance(nested, (list, tuple, set)):
+        return [leaf for item in nested for leaf in flatten(item)]
+    return [nested]
+
+
+def debug_assert(condition: Any, msg: str | None = None) -> None:
+    """Raise, as Theano does under test values, when the condition is false."""
+    if not condition:
+        raise AssertionError(msg or "debug_assert failed")
+
+
+def debug_error_message(msg: str) -> None:
+    """Report a problem found with test values, according to ``config.compute_test_value``."""
+    action = config.compute_test_value
+    if action in ("raise", "ignore", "pdb"):
+        raise ValueError("compute_test_value: " + msg)
+    if action == "warn":
+        warnings.warn("compute_test_value: " + msg, stacklevel=2)
+
+
+def raise_with_op(node: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    """Raise the current exception again, as it is."""
+    raise
+
+
+def detect_nan(fgraph: Any, i: int, node: Any, fn: Any) -> None:
+    """Print and stop at the first NaN: a monitor for ``MonitorMode(post_func=detect_nan)``."""
+    for output in fn.outputs:
+        value = output[0]
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fc" and np.isnan(value).any():
+            raise ValueError(f"NaN detected in an output of {node}")
+
+
+def render_string(string: str, sub: dict[str, Any]) -> str:
+    """Fill in a template of C code."""
+    return string % sub
+
+
+def disturb_mem() -> None:
+    """Do nothing: results do not depend on where memory lies."""

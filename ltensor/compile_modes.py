@@ -1,0 +1,158 @@
+"""Compilation modes: how much is optimized, and what is checked while running.
+
+Theano's names are kept. Linkers are accepted and mean nothing here: there is one way to run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltensor.config import config
+
+#: Theano's optimizer names -> level of the pass pipeline
+LEVELS = {
+    "fast_run": "fast_run",
+    "fast_run_stable": "fast_run",
+    "fast_compile": "fast_compile",
+    "merge": "fast_compile",
+    "stabilize": "fast_compile",
+    "unsafe": "fast_run",
+    "None": "none",
+    None: "none",
+    "o0": "none",
+    "o1": "fast_compile",
+    "o2": "fast_run",
+    "o3": "fast_run",
+    "o4": "fast_run",
+    "default": "fast_run",
+}
+
+
+class Mode:
+    """How a function is compiled.
+
+    Parameters
+    ----------
+    linker : str or object
+        Accepted and ignored.
+    optimizer : str, None or object
+        ``'fast_run'``, ``'fast_compile'``, ``None`` or ``'None'``; objects count as fast_run.
+    """
+
+    #: whether outputs of every node are checked (see `ltensor.nanguard`)
+    checks: Any = None
+
+    def __init__(self, linker: Any = None, optimizer: Any = "default") -> None:
+        self.provided_linker = linker
+        self.provided_optimizer = optimizer
+        self.linker = linker
+        self.optimizer = optimizer
+
+    @property
+    def level(self) -> str:
+        """Level of the pass pipeline: none, fast_compile or fast_run."""
+        if isinstance(self.optimizer, str) or self.optimizer is None:
+            return LEVELS.get(self.optimizer, "fast_run")
+        return "fast_run"
+
+    def excluding(self, *tags: str) -> Mode:
+        """Theano's selection of optimizations by tag; accepted, without effect."""
+        return self
+
+    including = requiring = excluding
+
+    def clone(self, **kwargs: Any) -> Mode:
+        """A copy."""
+        return type(self)(
+            kwargs.get("linker", self.linker), kwargs.get("optimizer", self.optimizer)
+        )
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}(linker = {self.linker}, optimizer = {self.optimizer})"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(self) is type(other) and self.__dict__ == getattr(other, "__dict__", None)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), str(self.optimizer)))
+
+
+class DebugMode(Mode):
+    """Compiles like FAST_RUN. Theano's cross-checks are the conformance suite's work here."""
+
+    def __init__(self, optimizer: Any = "fast_run", **kwargs: Any) -> None:
+        super().__init__("debug", optimizer)
+
+
+class MonitorMode(Mode):
+    """Theano's mode with hooks before and after every op: not supported by native code."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        from ltensor.errors import UnsupportedError
+
+        raise UnsupportedError(
+            "MonitorMode calls Python between operations, which do not exist in one native "
+            "function. Use theano.printing.Print on the values of interest, or mode='nan_guard'."
+        )
+
+
+FAST_COMPILE = Mode("vm", "fast_compile")
+FAST_RUN = Mode("cvm", "fast_run")
+predefined_modes: dict[str, Mode] = {
+    "FAST_COMPILE": FAST_COMPILE,
+    "FAST_RUN": FAST_RUN,
+    "JAX": FAST_RUN,
+    "NUMBA": FAST_RUN,
+}
+predefined_linkers = {"py", "c", "c|py", "vm", "cvm", "vm_nogc", "cvm_nogc"}
+predefined_optimizers = {k for k in LEVELS if isinstance(k, str)}
+instantiated_default_mode: Mode | None = None
+optdb = None
+
+
+def get_mode(orig: Any = None) -> Mode:
+    """The mode for a name, a Mode, or None (config.mode)."""
+    if isinstance(orig, Mode):
+        return orig
+    name = config.mode if orig is None else orig
+    if not isinstance(name, str):
+        raise TypeError(f"no such mode: {orig!r}")
+    key = name.lower()
+    if key in ("debugmode", "debug_mode"):
+        return DebugMode()
+    if key in ("nanguardmode", "nan_guard"):
+        from ltensor.nanguard import NanGuardMode
+
+        return NanGuardMode()
+    if key == "mode":
+        return Mode(config.linker, config.optimizer)
+    found = predefined_modes.get(name) or predefined_modes.get(name.upper())
+    if found is None:
+        raise Exception(f"No predefined mode exist for string: {orig}")
+    return found
+
+
+def get_default_mode() -> Mode:
+    """The mode of config.mode."""
+    return get_mode(None)
+
+
+def register_mode(name: str, mode: Mode) -> None:
+    """Make a mode known by a name."""
+    if name in predefined_modes:
+        raise ValueError(f"Mode name already taken: {name}")
+    predefined_modes[name] = mode
+
+
+class AddDestroyHandler:
+    """Accepted for programs that name it; destruction is planned by the lowering."""
+
+
+class AddFeatureOptimizer(AddDestroyHandler):
+    """Accepted for programs that name it."""
+
+
+class PrintCurrentFunctionGraph(AddDestroyHandler):
+    """Accepted for programs that name it; see ``ltensor dump``."""

@@ -1,0 +1,402 @@
+"""What `ltensor.function` returns: a callable that runs native code, and its maker.
+
+A call goes straight to the native entry. Arguments that do not fit as they are (lists, other
+dtypes, keywords, defaults) take `_call_slow`, which converts them by Theano's rules or raises
+Theano's error, and then calls the native entry again.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ltensor import hooks
+from ltensor.compile_modes import Mode
+from ltensor.io import In
+from ltensor.ir.function import Function as Graph
+from ltensor.ir.graph import Variable
+from ltensor.lowering.whole import Signature
+from ltensor.passes.pipeline import optimize
+from ltensor.profiling import ProfileStats
+from ltensor.runtime import failures
+from ltensor.runtime.callable import NativeCallable
+from ltensor.runtime.link import Linked, link
+from ltensor.shared import Container, SharedVariable
+
+#: sum over all functions, for the profile
+totals = {"grad": 0.0, "import": time.perf_counter()}
+
+
+class _Native(NativeCallable):
+    """The bare native function, for callers that have converted their arguments already."""
+
+    def __init__(self, owner: Any, linked: Linked) -> None:
+        self.owner = owner
+        self._install_entry(linked.address, linked)
+
+    def _call_slow(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "the native function refused converted arguments: "
+            + ", ".join(f"{type(a).__name__} {getattr(a, 'dtype', '')}" for a in args)
+        )
+
+    def _raise_error(self, record: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+        self.owner._raise_error(record, args)
+
+
+class CompiledFunction(NativeCallable):
+    """A compiled graph.
+
+    Attributes
+    ----------
+    name : str
+    maker : FunctionMaker
+        ``maker.fgraph`` is the optimized graph.
+    profile : ProfileStats or None
+    """
+
+    def __init__(self, maker: FunctionMaker, linked: Linked, defaults: list[Container | None]) -> None:
+        self.maker = maker
+        self.name = maker.name
+        self.profile = maker.profile
+        self.trust_input = False
+        self._specs = maker.specs
+        self._kinds = [s.variable.type for s in maker.specs]
+        self._native = _Native(self, linked)
+        self._linked = linked
+        self.defaults = defaults
+        plain = (
+            maker.keys is None
+            and maker.profile is None
+            and not maker.input_updates
+            and not any(s.strict for s in maker.specs)
+        )
+        if plain:
+            self._install_entry(linked.address, linked)
+
+    # ------------------------------------------------------------- calls
+
+    def _call_slow(self, *args: Any, **kwargs: Any) -> Any:
+        profile = self.profile
+        started = time.perf_counter() if profile is not None else 0.0
+        keep = kwargs.pop("output_subset", None)
+        values = self._arguments(args, kwargs)
+        inner = time.perf_counter() if profile is not None else 0.0
+        result = self._native(*values)
+        if profile is not None:
+            profile.record(time.perf_counter() - started, time.perf_counter() - inner)
+        maker = self.maker
+        if maker.input_updates:
+            result = self._update_defaults(result)
+        if maker.keys is not None:
+            result = dict(zip(maker.keys, result, strict=True))
+        if keep is not None and isinstance(result, list):
+            result = [result[k] for k in keep]
+        return result
+
+    def _arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        specs = self._specs
+        n = len(specs)
+        if len(args) > n:
+            raise TypeError("Too many parameter passed to theano function")
+        given: list[Any] = [_ABSENT] * n
+        visible = list(range(n))
+        for position, value in zip(visible, args, strict=False):
+            given[position] = value
+        for key, value in kwargs.items():
+            position = self._find(key)
+            if given[position] is not _ABSENT:
+                raise TypeError(f"Multiple values for input: {specs[position].name}")
+            given[position] = value
+        values = []
+        for position, (spec, value) in enumerate(zip(specs, given, strict=True)):
+            if value is _ABSENT:
+                container = self.defaults[position]
+                if container is None:
+                    raise TypeError(f"Missing required input: {spec.name or spec.variable}")
+                values.append(container.get())
+                continue
+            values.append(self._filter(position, spec, value))
+        return values
+
+    def _find(self, key: str) -> int:
+        names = [s.name for s in self._specs]
+        matches = [k for k, name in enumerate(names) if name == key]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise TypeError(f"Ambiguous name: {key} - please check the names of the inputs")
+        named = [name for name in names if name is not None]
+        raise TypeError(
+            f"Unknown input or state: {key}. The function has {len(named)} named "
+            f"input{'s' if len(named) != 1 else ''} ({', '.join(named)})."
+        )
+
+    def _filter(self, position: int, spec: In, value: Any) -> np.ndarray:
+        kind = self._kinds[position]
+        try:
+            array = kind.filter(value, spec.strict, spec.allow_downcast)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._explain(error, position, spec)
+            raise
+        if not array.flags.c_contiguous or not array.dtype.isnative or type(array) is not np.ndarray:
+            array = np.array(array, dtype=kind.numpy_dtype, order="C", copy=True, subok=False)
+        return array
+
+    def _explain(self, error: Exception, position: int, spec: In) -> None:
+        source = spec.variable.source
+        where = ""
+        if source is not None:
+            where = f" \nBacktrace when that variable is created:\n\n{source.format()}"
+        prefix = (
+            f'Bad input argument to theano function with name "{self.name}" at index {position} '
+            f"(0-based). {where}"
+        )
+        if len(error.args) == 1:
+            error.args = (prefix + str(error.args[0]),)
+        else:
+            error.args = (prefix, *error.args)
+
+    def _update_defaults(self, result: Any) -> Any:
+        count = len(self.maker.input_updates)
+        news = result[-count:]
+        for position, value in zip(self.maker.input_updates, news, strict=True):
+            container = self.defaults[position]
+            assert container is not None
+            container.set(value)
+        rest = result[:-count]
+        if self.maker.returns == "value":
+            return rest[0]
+        return rest
+
+    def _raise_error(self, record: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+        number = record[0]
+        if number < 0:
+            raise MemoryError(f"not enough memory to run {self.name}")
+        site = self._linked.lowered.program.errors[number]
+        position = 0
+        if site.node is not None:
+            nodes = self.maker.fgraph.nodes
+            position = next((k for k, n in enumerate(nodes) if n is site.node), 0)
+        raise failures.exception(site, record, position)
+
+    # ------------------------------------------------------------- Theano's attributes
+
+    @property
+    def fgraph(self) -> Graph:
+        """The optimized graph."""
+        return self.maker.fgraph
+
+    @property
+    def fn(self) -> Any:
+        """The inner callable."""
+        return self._native
+
+    @property
+    def container(self) -> dict[Any, Any]:
+        """Containers of shared variables and of inputs with defaults."""
+        found: dict[Any, Any] = {}
+        for spec, default in zip(self._specs, self.defaults, strict=True):
+            if default is not None:
+                found[spec.variable] = default
+                if spec.name is not None:
+                    found[spec.name] = default
+        for variable in self.maker.request.shared:
+            found[variable] = variable.container
+            if variable.name is not None:
+                found[variable.name] = variable.container
+        return found
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.container[key].value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.container[key].value = value
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self.container
+
+    def get_shared(self) -> list[SharedVariable]:
+        """The shared variables that are read or updated."""
+        return list(self.maker.request.shared)
+
+    def free(self) -> None:
+        """Theano's request to free intermediate storage: there is none between calls."""
+
+    def copy(
+        self,
+        share_memory: bool = False,
+        swap: dict[Any, Any] | None = None,
+        delete_updates: bool = False,
+        name: str | None = None,
+        profile: Any = None,
+    ) -> CompiledFunction:
+        """A copy, with shared variables exchanged by ``swap``, without updates if asked."""
+        maker = self.maker
+        request = copy.copy(maker.request)
+        if swap:
+            mapping = {old: new for old, new in swap.items()}
+            request.replace_shared(mapping)
+        if delete_updates:
+            request.drop_updates()
+        new = FunctionMaker(
+            maker.specs, request, maker.keys, maker.returns, maker.mode, name or self.name,
+            maker.caller, bool(profile), time.perf_counter(),
+        )
+        return new.create()
+
+    def __copy__(self) -> CompiledFunction:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
+        import pickle
+
+        return pickle.loads(pickle.dumps(self))
+
+    def __reduce__(self) -> Any:
+        return _remake, (self.maker.recipe(), [
+            None if c is None else c.get() for c in self.defaults
+        ])
+
+    def __repr__(self) -> str:
+        return f"<ltensor function {self.name!r}>"
+
+    def __str__(self) -> str:
+        return f"<ltensor function {self.name!r}>"
+
+
+_ABSENT = object()
+
+
+def _remake(recipe: tuple[Any, ...], defaults: list[Any]) -> CompiledFunction:
+    maker = FunctionMaker(*recipe, time.perf_counter())
+    function = maker.create()
+    for container, value in zip(function.defaults, defaults, strict=True):
+        if container is not None:
+            container.set(value)
+    return function
+
+
+class FunctionMaker:
+    """Optimizes and compiles one request; kept by the function it made.
+
+    Attributes
+    ----------
+    fgraph : Function
+        The optimized graph.
+    inputs : list of In
+    mode : Mode
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[In],
+        request: Any,
+        keys: list[str] | None,
+        returns: str,
+        mode: Mode,
+        name: str,
+        caller: str,
+        wants_profile: Any,
+        started: float,
+    ) -> None:
+        self.specs = list(specs)
+        self.inputs = self.specs
+        self.request = request
+        self.keys = keys
+        self.returns = returns
+        self.mode = mode
+        self.name = name
+        self.caller = caller
+        self.wants_profile = bool(wants_profile) or isinstance(wants_profile, ProfileStats)
+        self.profile: ProfileStats | None = None
+        if isinstance(wants_profile, ProfileStats):
+            self.profile = wants_profile
+        elif wants_profile:
+            self.profile = ProfileStats(name)
+        self.input_updates = [k for k, s in enumerate(self.specs) if s.update is not None]
+        self.started = started
+
+    @property
+    def outputs(self) -> list[Variable]:
+        """The requested outputs."""
+        return list(self.request.outputs)
+
+    def recipe(self) -> tuple[Any, ...]:
+        """What makes this maker again in another process."""
+        return (
+            self.specs, self.request, self.keys, self.returns, self.mode, self.name, self.caller,
+            self.wants_profile,
+        )
+
+    def create(self) -> CompiledFunction:
+        """Compile."""
+        graph = self.request.graph(self.name)
+        self.unoptimized = graph
+        began = time.perf_counter()
+        snapshots: list[tuple[str, Graph]] | None = [] if hooks.wants_snapshots() else None
+        optimized = optimize(graph, self.mode, snapshots)
+        self.fgraph = optimized
+        optimize_seconds = time.perf_counter() - began
+        n_outputs = len(self.request.outputs)
+        n_updates = len(self.request.new_values)
+        # values that replace defaults are returned as well, after the outputs proper
+        outputs = list(optimized.outputs)
+        returned = outputs[:n_outputs] + outputs[n_outputs + n_updates :]
+        news = outputs[n_outputs : n_outputs + n_updates]
+        final = Graph(optimized.inputs, [*returned, *news], self.name)
+        shared = list(self.request.shared)
+        signature = Signature(
+            len(self.specs), len(returned), [shared.index(v) for v in self.request.updated]
+        )
+        returns = self.returns
+        if self.input_updates:
+            returns = "list"
+        cells = [_cell(v) for v in shared]
+        linked = link(final, signature, cells, returns)
+        defaults: list[Container | None] = []
+        for spec in self.specs:
+            if spec.value is None:
+                defaults.append(None)
+            elif isinstance(spec.value, Container):
+                defaults.append(spec.value)
+            else:
+                defaults.append(
+                    Container(
+                        spec.variable.type, spec.value, spec.strict, spec.allow_downcast, spec.name
+                    )
+                )
+        function = CompiledFunction(self, linked, defaults)
+        if self.profile is not None:
+            self.profile.compiled(
+                optimized, time.perf_counter() - self.started, optimize_seconds
+            )
+        hooks.compiled(
+            hooks.CompileRecord(
+                name=self.name,
+                graph=graph,
+                snapshots=snapshots or [],
+                optimized=final,
+                program=linked.lowered.program,
+                llvm=linked.text,
+                module=linked.module,
+            )
+        )
+        return function
+
+
+def _cell(variable: SharedVariable) -> Any:
+    cell = variable.container.cell
+    if cell is None:
+        from ltensor.errors import UnsupportedError
+
+        raise UnsupportedError(
+            f"the shared variable {variable} holds a {type(variable.container.get()).__name__}, "
+            "which native code cannot read. Use an array, a number or a RandomState."
+        )
+    return cell
+

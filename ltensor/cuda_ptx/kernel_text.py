@@ -1,0 +1,581 @@
+"""Kernels as LLVM text: how threads and blocks share the loops of a `Kernel`.
+
+Note [Uniform code]. In a kernel whose block works together, code outside of spread loops is run by
+all threads alike, with the same values; only thread 0 stores. `_Hazards` puts a barrier wherever a
+thread could read what another has yet to write, or write what another has yet to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ltensor.cuda_ptx.chains import Chain, chain_of
+from ltensor.cuda_ptx.plan import Kernel, root_of
+from ltensor.cuda_ptx.scalar_text import GLOBAL, ScalarText
+from ltensor.ir import dtypes as dt
+from ltensor.lowering.llvm_text import literal, memory_type, scalar_type
+from ltensor.lowering.program import Carry, If, Loop, Scope, Value, walk
+
+_SHARED = "ptr addrspace(3)"
+_SREG = "llvm.nvvm.read.ptx.sreg"
+_SHUFFLE = "llvm.nvvm.shfl.sync.down.i32"
+_BARRIER = "llvm.nvvm.barrier.cta.sync.aligned.all"
+_WARPS = 32
+
+
+@dataclass
+class _Hazards:
+    """What the threads of a block may have done since the last barrier."""
+
+    reads: bool = False
+    writes: bool = False
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """One entry point.
+
+    Attributes
+    ----------
+    parameters : tuple of str
+        LLVM types, in order.
+    shared : str
+        Definition of its shared memory, or the empty string.
+    functions : dict
+        The mathematical functions that it calls, by symbol.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    text: str
+    shared: str
+    declares: frozenset[str]
+    functions: dict[str, str] = field(default_factory=dict)
+
+
+class Writer(ScalarText):
+    """Writes the entry points of one `Kernel`."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.signature: list[str] = []
+        self.uniform = False
+        self.hazards = _Hazards()
+        self.shared_words = 0
+        self.written = {
+            root_of(e.args[0])
+            for e in walk(kernel.loop.body)
+            if isinstance(e, Value) and e.op in ("store", "memcpy")
+        }
+        self._weak = any(v.op not in ("ensure", "alloc_output", "local") for v in self.written)
+
+    # ------------------------------------------------------------------ whole kernels
+
+    def begin(self) -> None:
+        """Parameters and thread numbers."""
+        for number, value in enumerate(self.kernel.parameters):
+            self.signature.append(self.parameter(value, f"%p{number}"))
+
+    def finish(self, name: str) -> KernelText:
+        """The text of the entry point."""
+        self.line("br label %leave")
+        if self.kernel.flags:
+            self.signature.append(f"{GLOBAL} %flags")
+        if self.kernel.checks:
+            self.signature.append(f"{GLOBAL} %record")
+        for value in self.kernel.private:
+            self.head.append(
+                f"  {self.registers[value]} = alloca {memory_type(self.local_dtype(value))}, align 8"
+            )
+        shared = ""
+        if self.shared_words:
+            shared = (
+                f"@{name}_shared = internal addrspace(3) global "
+                f"[{self.shared_words} x i64] poison, align 8"
+            )
+        text = [
+            f"define ptx_kernel void @{name}({', '.join(self.signature)}) {{",
+            "entry:",
+            *self.head,
+            *(line.replace("@SHARED", f"@{name}_shared") for line in self.lines),
+            "leave:",
+            "  ret void",
+            "}",
+        ]
+        types = tuple(s.rsplit(" ", 1)[0] for s in self.signature)
+        return KernelText(
+            name, types, "\n".join(text), shared, frozenset(self.declares), self.functions
+        )
+
+    def local_dtype(self, value: Value) -> str:
+        """The dtype of a private local, by its uses."""
+        for entry in walk(self.kernel.loop.body):
+            if isinstance(entry, Value) and entry.op in ("load", "store"):
+                if entry.args[0] is value:
+                    return entry.dtype if entry.op == "load" else str(entry.attr)
+        return "float64"
+
+    def entry(self) -> KernelText:
+        """The main entry point."""
+        kernel = self.kernel
+        for number, value in enumerate(sorted(kernel.private, key=lambda v: int(v.attr))):
+            self.registers[value] = f"%private{number}"
+        self.begin()
+        loop, chain = kernel.loop, kernel.chain
+        if kernel.kind == "map":
+            assert chain is not None
+            self.spread(chain, *self.grid_threads(), lambda: self.render_scope(chain.body))
+        elif kernel.kind == "rows":
+            assert chain is not None
+            block, blocks = self.special("ctaid"), self.special("nctaid")
+            self.uniform = True
+
+            def row() -> None:
+                self.hazards = _Hazards()  # rows do not depend on one another
+                self.render_scope(chain.body)
+
+            self.spread(chain, block, blocks, row)
+        elif kernel.kind == "reduce":
+            self.partials()
+        else:
+            self.uniform = kernel.kind == "block"
+            self.serial_loop(loop)
+            self.leave_results()
+        return self.finish(kernel.name)
+
+    def join(self) -> KernelText:
+        """The second entry point of a reduction: one block joins the partials of all blocks."""
+        chain = self.kernel.chain
+        assert chain is not None
+        self.begin()
+        self.uniform = True
+        self.signature.append("i64 %blocks")
+        for number in range(len(chain.carries)):
+            self.signature.append(f"{GLOBAL} %partial{number}")
+        thread, threads = self.special("tid"), self.special("ntid")
+
+        def contribution(index: str) -> list[str]:
+            found = []
+            for number, carry in enumerate(chain.carries):
+                cell = self.cell(carry.phi.dtype, f"%partial{number}", index)
+                found.append(self.read_cell(carry.phi.dtype, cell))
+            return found
+
+        totals = self.accumulate(
+            "%blocks", thread, threads, chain.carries, chain.combines, contribution
+        )
+        self.join_block(chain, totals)
+        self.leave_results()
+        kernel, self.kernel = self.kernel, _without_errors(self.kernel)
+        text = self.finish(kernel.name + "_join")
+        self.kernel = kernel
+        return text
+
+    def partials(self) -> None:
+        """The whole grid reduces; each block leaves one partial result per carry."""
+        chain = self.kernel.chain
+        assert chain is not None
+        for number in range(len(chain.carries)):
+            self.signature.append(f"{GLOBAL} %partial{number}")
+        totals = self.reduce_space(chain, *self.grid_threads())
+        totals = self.block_reduce(chain.carries, chain.combines, totals)
+        block = self.special("ctaid")
+        self.only_first(
+            lambda: [
+                self.write_cell(c.phi.dtype, self.cell(c.phi.dtype, f"%partial{k}", block), total)
+                for k, (c, total) in enumerate(zip(chain.carries, totals, strict=True))
+            ]
+        )
+
+    def leave_results(self) -> None:
+        """Store the kernel's results in their cells."""
+        for number, value in enumerate(self.kernel.results):
+            self.signature.append(f"{GLOBAL} %result{number}")
+            register = self.scalar(value)
+            dtype = value.dtype
+
+            def write(number: int = number, register: str = register, dtype: str = dtype) -> None:
+                self.write_cell(dtype, f"%result{number}", register)
+
+            if self.uniform:
+                self.only_first(write)
+            else:
+                write()
+
+    def cell(self, dtype: str, base: str, index: str) -> str:
+        """The address of a cell of 8 bytes."""
+        del dtype
+        return self.put(f"getelementptr i64, {GLOBAL} {base}, i64 {index}")
+
+    def read_cell(self, dtype: str, where: str) -> str:
+        """A scalar from a cell."""
+        value = self.put(f"load {memory_type(dtype)}, {GLOBAL} {where}, align 8")
+        return self.put(f"icmp ne i8 {value}, 0") if dtype == "bool" else value
+
+    def write_cell(self, dtype: str, where: str, register: str) -> None:
+        """A scalar to a cell."""
+        if dtype == "bool":
+            register = self.put(f"zext i1 {register} to i8")
+        self.line(f"store {memory_type(dtype)} {register}, {GLOBAL} {where}, align 8")
+
+    # ------------------------------------------------------------------ threads
+
+    def special(self, name: str) -> str:
+        """A thread or block number as i64."""
+        word = self.intrinsic(f"{_SREG}.{name}.x", "i32", (), ())
+        return self.put(f"zext i32 {word} to i64")
+
+    def grid_threads(self) -> tuple[str, str]:
+        """This thread's number in the grid, and the number of threads."""
+        size = self.special("ntid")
+        first = self.put(f"mul i64 {self.special('ctaid')}, {size}")
+        start = self.put(f"add i64 {first}, {self.special('tid')}")
+        return start, self.put(f"mul i64 {self.special('nctaid')}, {size}")
+
+    def barrier(self) -> None:
+        """Wait for all threads of the block."""
+        self.declares.add(f"declare void @{_BARRIER}(i32) convergent nounwind")
+        self.line(f"call void @{_BARRIER}(i32 0)")
+        self.hazards = _Hazards()
+
+    def only_first(self, action: Callable[[], object]) -> None:
+        """Something that thread 0 of the block does."""
+        yes, end = self.label("first"), self.label("joined")
+        here = self.put(f"icmp eq i64 {self.special('tid')}, 0")
+        self.line(f"br i1 {here}, label %{yes}, label %{end}")
+        self.start_block(yes)
+        action()
+        self.line(f"br label %{end}")
+        self.start_block(end)
+
+    def product(self, chain: Chain) -> str:
+        """The number of points of a space."""
+        total = ""
+        for loop in chain.loops:
+            size = self.scalar(loop.extent)
+            if len(chain.loops) > 1:
+                # a negative extent means no steps, and two of them must not make a positive one
+                size = self.intrinsic("llvm.smax.i64", "i64", ("i64", "i64"), (size, "0"))
+            total = size if not total else self.put(f"mul i64 {total}, {size}")
+        return total
+
+    def place(self, chain: Chain, position: str) -> None:
+        """Give the loops of a space their indices at ``position``."""
+        for loop in reversed(chain.loops[1:]):
+            extent = self.scalar(loop.extent)
+            self.registers[loop.index] = self.put(f"urem i64 {position}, {extent}")
+            position = self.put(f"udiv i64 {position}, {extent}")
+        self.registers[chain.loops[0].index] = position
+
+    def between(self, chain: Chain) -> None:
+        """The values that stand between the loops of a chain."""
+        for loop in chain.loops[:-1]:
+            for entry in loop.body.body:
+                if isinstance(entry, Value):
+                    self.render_value(entry)
+
+    def spread(
+        self, chain: Chain, start: str, step: str, body: Callable[[], None]
+    ) -> None:
+        """``body`` at every ``step``-th point of a space from ``start`` on."""
+
+        def point(index: str) -> list[str]:
+            self.place(chain, index)
+            self.between(chain)
+            body()
+            return []
+
+        self.accumulate(self.product(chain), start, step, [], [], point)
+
+    def accumulate(
+        self,
+        total: str,
+        start: str,
+        step: str,
+        carries: Sequence[Carry],
+        combines: Sequence[str],
+        body: Callable[[str], list[str]],
+    ) -> list[str]:
+        """A strided loop; joins what ``body`` returns and gives the sums."""
+        inits = []
+        for carry, how in zip(carries, combines, strict=True):
+            neutral = {"add": 0, "mul": 1}.get(how)
+            dtype = carry.phi.dtype
+            inits.append(self.scalar(carry.init) if neutral is None else literal(neutral, dtype))
+        label, done, before = self.label("strided"), self.label("done"), self.block
+        some = self.put(f"icmp slt i64 {start}, {total}")
+        self.line(f"br i1 {some}, label %{label}, label %{done}")
+        self.start_block(label)
+        index = self.fresh()
+        phis = [self.fresh() for _ in carries]
+        mark = len(self.lines)
+        news = [
+            self.combine(how, c.phi.dtype, phi, new)
+            for c, how, phi, new in zip(carries, combines, phis, body(index), strict=True)
+        ]
+        following = self.put(f"add nuw nsw i64 {index}, {step}")
+        again = self.put(f"icmp slt i64 {following}, {total}")
+        latch = self.block
+        self.line(f"br i1 {again}, label %{label}, label %{done}")
+        head = [f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]"]
+        kinds = [scalar_type(c.phi.dtype) for c in carries]
+        for phi, kind, init, new in zip(phis, kinds, inits, news, strict=True):
+            head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+        self.lines[mark:mark] = head
+        self.start_block(done)
+        return [
+            self.put(f"phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+            for kind, init, new in zip(kinds, inits, news, strict=True)
+        ]
+
+    # ------------------------------------------------------------------ reductions
+
+    def reduce_space(self, chain: Chain, start: str, step: str) -> list[str]:
+        """This thread's share of a reduction."""
+
+        def point(index: str) -> list[str]:
+            self.place(chain, index)
+            self.between(chain)
+            for carry in chain.loops[-1].carries:
+                self.registers[carry.phi] = "poison"  # the body of a reduction never reads it
+            self.render_scope(chain.body)
+            return [self.scalar(v) for v in chain.contributions]
+
+        return self.accumulate(
+            self.product(chain), start, step, chain.carries, chain.combines, point
+        )
+
+    def block_reduce(
+        self, carries: Sequence[Carry], combines: Sequence[str], values: list[str]
+    ) -> list[str]:
+        """Join one value per thread; all threads get the result."""
+        lane_values = []
+        for carry, how, value in zip(carries, combines, values, strict=True):
+            for delta in (16, 8, 4, 2, 1):
+                other = self.shuffle_down(carry.phi.dtype, value, delta)
+                value = self.combine(how, carry.phi.dtype, value, other)
+            lane_values.append(value)
+        thread = self.special("tid")
+        warp = self.put(f"lshr i64 {thread}, 5")
+        lane = self.put(f"and i64 {thread}, 31")
+        self.shared_words = max(self.shared_words, _WARPS * len(carries))
+        write, wait = self.label("leader"), self.label("wait")
+        leads = self.put(f"icmp eq i64 {lane}, 0")
+        self.line(f"br i1 {leads}, label %{write}, label %{wait}")
+        self.start_block(write)
+        for number, (carry, value) in enumerate(zip(carries, lane_values, strict=True)):
+            slot = self.put(f"add i64 {warp}, {number * _WARPS}")
+            where = self.put(f"getelementptr i64, {_SHARED} @SHARED, i64 {slot}")
+            if carry.phi.dtype == "bool":
+                value = self.put(f"zext i1 {value} to i8")
+            self.line(f"store {memory_type(carry.phi.dtype)} {value}, {_SHARED} {where}, align 8")
+        self.line(f"br label %{wait}")
+        self.start_block(wait)
+        self.barrier()
+        threads = self.special("ntid")
+        rounded = self.put(f"add i64 {threads}, 31")
+        warps = self.put(f"lshr i64 {rounded}, 5")
+        totals = [self.shared_value(c, k, "0") for k, c in enumerate(carries)]
+        label, done, before = self.label("warps"), self.label("all"), self.block
+        more = self.put(f"icmp ugt i64 {warps}, 1")
+        self.line(f"br i1 {more}, label %{label}, label %{done}")
+        self.start_block(label)
+        index = self.fresh()
+        phis = [self.fresh() for _ in carries]
+        mark = len(self.lines)
+        news = [
+            self.combine(how, c.phi.dtype, phi, self.shared_value(c, k, index))
+            for k, (c, how, phi) in enumerate(zip(carries, combines, phis, strict=True))
+        ]
+        following = self.put(f"add i64 {index}, 1")
+        again = self.put(f"icmp ult i64 {following}, {warps}")
+        self.line(f"br i1 {again}, label %{label}, label %{done}")
+        head = [f"  {index} = phi i64 [ 1, %{before} ], [ {following}, %{label} ]"]
+        kinds = [scalar_type(c.phi.dtype) for c in carries]
+        for phi, kind, init, new in zip(phis, kinds, totals, news, strict=True):
+            head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{label} ]")
+        self.lines[mark:mark] = head
+        self.start_block(done)
+        results = [
+            self.put(f"phi {kind} [ {init}, %{before} ], [ {new}, %{label} ]")
+            for kind, init, new in zip(kinds, totals, news, strict=True)
+        ]
+        self.barrier()  # the shared words may be written again
+        return results
+
+    def shared_value(self, carry: Carry, number: int, warp: str) -> str:
+        """The partial result of a warp."""
+        slot = self.put(f"add i64 {warp}, {number * _WARPS}")
+        where = self.put(f"getelementptr i64, {_SHARED} @SHARED, i64 {slot}")
+        kind = memory_type(carry.phi.dtype)
+        value = self.put(f"load {kind}, {_SHARED} {where}, align 8")
+        return self.put(f"icmp ne i8 {value}, 0") if carry.phi.dtype == "bool" else value
+
+    def shuffle_down(self, dtype: str, value: str, delta: int) -> str:
+        """The value of the thread ``delta`` lanes further on, as 32-bit pieces."""
+        size = 1 if dtype == "bool" else 8 * dt.item_size(dtype)
+        kind = scalar_type(dtype)
+        bits = value
+        if dtype.startswith("float"):
+            bits = self.put(f"bitcast {kind} {value} to i{size}")
+        if size == 64:
+            high = self.put(f"lshr i64 {bits}, 32")
+            pieces = [
+                self.put(f"zext i32 {self.shuffle_word(word, delta)} to i64")
+                for word in (
+                    self.put(f"trunc i64 {bits} to i32"),
+                    self.put(f"trunc i64 {high} to i32"),
+                )
+            ]
+            upper = self.put(f"shl i64 {pieces[1]}, 32")
+            got = self.put(f"or i64 {pieces[0]}, {upper}")
+        else:
+            word = bits if size == 32 else self.put(f"zext i{size} {bits} to i32")
+            got = self.shuffle_word(word, delta)
+            if size != 32:
+                got = self.put(f"trunc i32 {got} to i{size}")
+        if dtype.startswith("float"):
+            got = self.put(f"bitcast i{size} {got} to {kind}")
+        return got
+
+    def shuffle_word(self, word: str, delta: int) -> str:
+        """One 32-bit shuffle of a whole warp."""
+        self.declares.add(f"declare i32 @{_SHUFFLE}(i32, i32, i32, i32) convergent nounwind")
+        return self.put(f"call i32 @{_SHUFFLE}(i32 -1, i32 {word}, i32 {delta}, i32 31)")
+
+    def join_block(self, chain: Chain, values: list[str]) -> None:
+        """The block's result of a reduction under the names of the outer loop."""
+        totals = self.block_reduce(chain.carries, chain.combines, values)
+        for carry, how, total in zip(chain.carries, chain.combines, totals, strict=True):
+            if how in ("add", "mul"):
+                total = self.combine(how, carry.phi.dtype, self.scalar(carry.init), total)
+            self.registers[carry.result] = total
+
+    # ------------------------------------------------------------------ uniform code
+
+    def render_loop(self, loop: Loop) -> None:
+        """A loop in uniform code is spread over the block if it may be."""
+        chain = chain_of(loop) if self.uniform else None
+        if chain is None:
+            self.serial_loop(loop)
+            return
+        reads, writes = self.touches(loop.body)
+        self.before(reads, writes)
+        thread, threads = self.special("tid"), self.special("ntid")
+        self.uniform = False
+        if chain.carries:
+            values = self.reduce_space(chain, thread, threads)
+            self.uniform = True
+            self.join_block(chain, values)
+        else:
+            self.spread(chain, thread, threads, lambda: self.render_scope(chain.body))
+            self.uniform = True
+        assert loop.steps is not None
+        self.registers[loop.steps] = self.scalar(loop.extent)
+        self.after(reads, writes)
+
+    def enter_body(self, loop: Loop) -> None:
+        if self.uniform:
+            _, writes = self.touches(loop.body)
+            if writes:
+                self.barrier()
+
+    def serial_loop(self, loop: Loop) -> None:
+        if not self.uniform:
+            super().serial_loop(loop)
+            return
+        reads, writes = self.touches(loop.body)
+        self.before(reads, False)
+        super().serial_loop(loop)
+        self.after(reads, writes)
+
+    def render_if(self, branch: If) -> None:
+        if self.uniform:
+            reads = writes = False
+            for scope in (branch.then, branch.orelse):
+                r, w = self.touches(scope)
+                reads, writes = reads or r, writes or w
+            self.before(reads, writes)
+            super().render_if(branch)
+            self.after(reads, writes)
+        else:
+            super().render_if(branch)
+
+    def touches(self, scope: Scope) -> tuple[bool, bool]:
+        """Whether a scope reads memory that the kernel writes, and whether it writes."""
+        reads = writes = False
+        for entry in walk(scope):
+            if isinstance(entry, Value):
+                reads = reads or (entry.op == "load" and self.is_shared_buffer(entry.args[0]))
+                writes = writes or entry.op in ("store", "memcpy")
+                reads = reads or entry.op == "memcpy"
+        return reads, writes
+
+    def is_shared_buffer(self, pointer: Value) -> bool:
+        """Whether the kernel may write what ``pointer`` leads to."""
+        root = root_of(pointer)
+        if root in self.written:
+            return True
+        # buffers of the call are distinct; other addresses might be equal
+        return self._weak and root.op not in ("ensure", "alloc_output", "local", "frame")
+
+    def before(self, reads: bool, writes: bool) -> None:
+        """Wait if others may not be done with what is about to be touched."""
+        if (reads and self.hazards.writes) or (
+            writes and (self.hazards.reads or self.hazards.writes)
+        ):
+            self.barrier()
+
+    def after(self, reads: bool, writes: bool) -> None:
+        """Note what was touched."""
+        self.hazards.reads |= reads
+        self.hazards.writes |= writes
+
+    def do_load(self, value: Value) -> None:
+        if self.uniform and self.is_shared_buffer(value.args[0]):
+            self.before(True, False)
+            self.after(True, False)
+        super().do_load(value)
+
+    def do_store(self, value: Value) -> None:
+        if not self.uniform or self.is_private(value.args[0]):
+            super().do_store(value)
+            return
+        self.before(False, True)
+        self.only_first(lambda: super(Writer, self).do_store(value))
+        self.after(False, True)
+
+    def do_memcpy(self, value: Value) -> None:
+        if not self.uniform:
+            super().do_memcpy(value)
+            return
+        self.before(True, True)
+        target, source, size = value.args
+        thread, threads = self.special("tid"), self.special("ntid")
+        self.copy_bytes(target, source, thread, self.scalar(size), threads)
+        self.after(True, True)
+
+
+def _without_errors(kernel: Kernel) -> Kernel:
+    return Kernel(
+        kernel.name, kernel.kind, kernel.loop, kernel.chain, kernel.parameters, kernel.results
+    )
+
+
+def kernel_texts(kernel: Kernel) -> list[KernelText]:
+    """The entry points of a kernel: one, or two for a reduction over the grid."""
+    texts = [Writer(kernel).entry()]
+    if kernel.kind == "reduce":
+        texts.append(Writer(kernel).join())
+    return texts
+
+
+def module_text(texts: Sequence[KernelText]) -> str:
+    """A module of several kernels."""
+    declares = sorted({d for t in texts for d in t.declares})
+    shared = [t.shared for t in texts if t.shared]
+    functions: dict[str, str] = {}
+    for t in texts:
+        functions.update(t.functions)
+    return "\n".join([*declares, *shared, *functions.values(), *(t.text for t in texts)]) + "\n"

@@ -1,0 +1,74 @@
+"""Structural equality of Functions: the same operations on the same operands, whatever the names.
+
+Two Functions are equal if walking both from their outputs meets equal ops, constants of equal
+bits, and the same inputs. Regions are compared in the same way, so ops that hold Functions can
+use this for their own ``==``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltensor.ir.function import Function
+from ltensor.ir.graph import Constant, Op, Variable
+from ltensor.ir.types import TensorType
+
+
+def _constant_key(variable: Constant) -> Any:
+    data = variable.data
+    if isinstance(variable.type, TensorType):
+        return (variable.type, data.shape, data.tobytes())
+    return (variable.type, repr(data))
+
+
+def op_key(op: Op) -> Any:
+    """A hashable key that is equal for ops that do the same."""
+    if not op.regions:
+        return op
+    attributes = getattr(op, "attributes", dict)()
+    return (type(op), tuple(attributes.items()), tuple(function_key(r) for r in op.regions))
+
+
+def function_key(function: Function) -> Any:
+    """A hashable key that is equal for structurally equal Functions."""
+    cached = function.__dict__.get("_key")
+    if cached is not None:
+        return cached
+    place: dict[Variable, Any] = {v: ("in", k) for k, v in enumerate(function.inputs)}
+
+    def where(variable: Variable) -> Any:
+        known = place.get(variable)
+        if known is None:
+            if isinstance(variable, Constant):
+                known = _constant_key(variable)
+            else:
+                known = ("free", id(variable))
+            place[variable] = known
+        return known
+
+    nodes = []
+    for number, node in enumerate(function.nodes):
+        nodes.append((op_key(node.op), *map(where, node.inputs)))
+        for k, output in enumerate(node.outputs):
+            place[output] = (number, k)
+    key = (
+        tuple(v.type for v in function.inputs),
+        tuple(nodes),
+        tuple(where(v) for v in function.outputs),
+    )
+    function.__dict__["_key"] = key
+    return key
+
+
+def equal(first: Function, second: Function) -> bool:
+    """Whether two Functions are structurally equal.
+
+    Types count by dtype and broadcast pattern, as `TensorType` compares them; names, source lines
+    and known sizes other than 1 do not count.
+    """
+    return first is second or function_key(first) == function_key(second)
+
+
+def structural_hash(function: Function) -> int:
+    """A hash that is the same for equal Functions (in one process)."""
+    return hash(function_key(function))

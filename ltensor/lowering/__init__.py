@@ -1,0 +1,5 @@
+"""From a Function to native code: the kernel program, its builder, and the CPU's LLVM IR.
+
+Layer 4. ``program`` is the target-neutral level (explicit loops, buffers, scalar SSA values);
+``build`` makes it of a Function; ``llvm`` renders it for the CPU, ``ltensor.cuda_ptx`` for a GPU.
+"""

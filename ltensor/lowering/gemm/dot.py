@@ -1,0 +1,201 @@
+"""Products of rows with rows: C[i, j] = sum_k A[i, k] * B'[j, k], vectors along K.
+
+Lowering layer, private to the gemm package. This is the form for a transposed B and few rows, where
+packing B would cost more than the product. Real floating types only.
+"""
+
+from __future__ import annotations
+
+from ltensor.lowering.gemm.element import (
+    Element,
+    lanes_below,
+    masked_load,
+)
+from ltensor.lowering.gemm.writer import Writer
+
+#: Rows of A and rows of B' in a tile; the last entries are the tails.
+ROW_STEPS = (4, 2, 1)
+COLUMN_STEP = 4
+
+_PARAMS = "i64 %K, ptr %A, i64 %ars, ptr %B, i64 %bcs, ptr %C, i64 %crs, i64 %ccs"
+
+
+def has_dot(el: Element) -> bool:
+    """True if the element type has the dot form."""
+    return el.kind == "float"
+
+
+def dot_text(el: Element) -> str:
+    """Return ``lt_dot`` (all sizes) and its tiles."""
+    columns = (2 * COLUMN_STEP, COLUMN_STEP, 1)
+    tiles = [_tile(el, rows, cols) for rows in ROW_STEPS for cols in columns if rows * cols <= 16]
+    return "".join(tiles) + _driver(el)
+
+
+def _driver(el: Element) -> str:
+    w = Writer(
+        f"define internal void @lt_dot_{el.name}"
+        f"(i64 %M, i64 %N, {_PARAMS}, {el.scalar_params()}) #0"
+    )
+
+    def columns(rows: int, i: str) -> None:
+        a = w.at("%A", w.mul(i, "%ars"))
+        c = w.at("%C", w.mul(i, "%crs"))
+        start = "0"
+        for step in (2 * COLUMN_STEP, COLUMN_STEP, 1):
+            if rows * step > 16:
+                continue
+            stop = w.let(f"and i64 %N, {-step}")
+            with w.count(start, stop, step) as j:
+                b = w.at("%B", w.mul(j, "%bcs"))
+                place = w.at(c, w.mul(j, "%ccs"))
+                w.do(
+                    f"call void @lt_dot_{el.name}_{rows}x{step}(i64 %K, ptr {a}, i64 %ars, "
+                    f"ptr {b}, i64 %bcs, ptr {place}, i64 %crs, i64 %ccs, {el.scalar_params()})"
+                )
+            start = stop
+
+    start = "0"
+    for rows in ROW_STEPS:
+        stop = w.let(f"and i64 %M, {-rows}")
+        with w.count(start, stop, rows) as i:
+            columns(rows, i)
+        start = stop
+    w.do("ret void")
+    return w.text()
+
+
+def _tile(el: Element, rows: int, cols: int) -> str:
+    w = Writer(
+        f"define internal void @lt_dot_{el.name}_{rows}x{cols}({_PARAMS}, {el.scalar_params()}) #0"
+    )
+    ty, lanes, size = el.vec, el.lanes, el.size
+    a = [w.at("%A", w.mul("%ars", i)) if i else "%A" for i in range(rows)]
+    b = [w.at("%B", w.mul("%bcs", j)) if j else "%B" for j in range(cols)]
+    whole = w.let(f"and i64 %K, {-lanes}")
+    stop = w.mul(whole, size)
+    w.do("br label %head")
+    w.label("head")
+    w.do("%o = phi i64 [ 0, %entry ], [ %o.next, %body ]")
+    places = [w.reserve() for _ in range(rows * cols)]
+    sums = [f"%s{i}" for i in range(rows * cols)]
+    w.do(f"br i1 {w.test('slt', '%o', stop)}, label %body, label %tail")
+    w.label("body")
+
+    def load(base: str) -> str:
+        return w.let(f"load {ty}, ptr {w.at(base, '%o')}, align {size}")
+
+    def products(get: list[str], put: list[str]) -> list[str]:
+        return [
+            el.mul_add(w, ty, x, y, sums[i * cols + j])
+            for i, x in enumerate(get)
+            for j, y in enumerate(put)
+        ]
+
+    totals = products([load(p) for p in a], [load(p) for p in b])
+    w.do(f"%o.next = add i64 %o, {el.vector_bytes}")
+    w.do("br label %head")
+    for place, s, t in zip(places, sums, totals, strict=True):
+        w.fill(place, f"{s} = phi {ty} [ zeroinitializer, %entry ], [ {t}, %body ]")
+    w.label("tail")
+    rest = w.sub("%K", whole)
+    if el.has_masks:
+        mask = lanes_below(w, lanes, rest)
+
+        def load_rest(base: str) -> str:
+            return masked_load(w, ty, w.at(base, stop), mask, size)
+
+        w.do(f"br i1 {w.test('eq', rest, 0)}, label %finish, label %partial")
+        w.label("partial")
+        totals = products([load_rest(p) for p in a], [load_rest(p) for p in b])
+        w.do("br label %finish")
+        w.label("finish")
+        sums = [
+            w.let(f"phi {ty} [ {s}, %tail ], [ {t}, %partial ]")
+            for s, t in zip(sums, totals, strict=True)
+        ]
+    row_sums = [_column_sums(w, el, sums[i * cols : (i + 1) * cols]) for i in range(rows)]
+    if not el.has_masks:
+        row_sums = _scalar_rest(w, el, a, b, stop, row_sums)
+    _finish(w, el, rows, cols, row_sums)
+    w.do("ret void")
+    return w.text()
+
+
+def _scalar_rest(
+    w: Writer, el: Element, a: list[str], b: list[str], start: str, row_sums: list[list[str]]
+) -> list[list[str]]:
+    """Add the last K % lanes products one by one."""
+    before = w.block
+    end = w.mul("%K", el.size)
+    w.do("br label %one")
+    w.label("one")
+    flat = [s for row in row_sums for s in row]
+    names = [f"%r{i}" for i in range(len(flat))]
+    w.do(f"%q = phi i64 [ {start}, %{before} ], [ %q.next, %step ]")
+    places = [w.reserve() for _ in flat]
+    w.do(f"br i1 {w.test('slt', '%q', end)}, label %step, label %finish")
+    w.label("step")
+    left = [w.let(f"load {el.ir}, ptr {w.at(p, '%q')}") for p in a]
+    right = [w.let(f"load {el.ir}, ptr {w.at(p, '%q')}") for p in b]
+    cols = len(b)
+    totals = [
+        el.mul_add(w, el.ir, x, y, names[i * cols + j])
+        for i, x in enumerate(left)
+        for j, y in enumerate(right)
+    ]
+    w.do(f"%q.next = add i64 %q, {el.size}")
+    w.do("br label %one")
+    for place, name, old, new in zip(places, names, flat, totals, strict=True):
+        w.fill(place, f"{name} = phi {el.ir} [ {old}, %{before} ], [ {new}, %step ]")
+    w.label("finish")
+    return [names[i * cols : (i + 1) * cols] for i in range(len(a))]
+
+
+def _column_sums(w: Writer, el: Element, vectors: list[str]) -> list[str]:
+    """Return the sum of the lanes of each vector, as scalars, by a tree of pairwise additions."""
+    lanes, wanted, ty = el.lanes, len(vectors), el.vec
+    partials = lanes
+    while partials > 1:
+        if len(vectors) > 1:
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            vectors = [_halves(w, el, ty, a, b, lanes) for a, b in pairs]
+        else:
+            lanes //= 2
+            vectors = [_halves(w, el, ty, vectors[0], "poison", lanes)]
+            ty = f"<{lanes} x {el.ir}>"
+        partials //= 2
+    scalars = []
+    for j in range(wanted):
+        source, lane = divmod(j, lanes)
+        scalars.append(w.let(f"extractelement {ty} {vectors[source]}, i64 {lane}"))
+    return scalars
+
+
+def _halves(w: Writer, el: Element, ty: str, a: str, b: str, count: int) -> str:
+    """Return the sums of neighbouring lanes of a and b, `count` of them."""
+    halves = []
+    for odd in (0, 1):
+        order = ", ".join(f"i32 {2 * i + odd}" for i in range(count))
+        halves.append(w.let(f"shufflevector {ty} {a}, {ty} {b}, <{count} x i32> <{order}>"))
+    return el.add(w, f"<{count} x {el.ir}>", *halves)
+
+
+def _finish(w: Writer, el: Element, rows: int, cols: int, sums: list[list[str]]) -> None:
+    """Write alpha * sums + beta * C element by element."""
+    scaled = [[el.mul(w, el.ir, "%alpha", s) for s in row] for row in sums]
+    places = []
+    for i in range(rows):
+        base = w.at("%C", w.mul("%crs", i)) if i else "%C"
+        places.append([w.at(base, w.mul("%ccs", j)) if j else base for j in range(cols)])
+    w.do(f"br i1 {el.beta_is_zero(w)}, label %plain, label %update")
+    w.label("update")
+    for i in range(rows):
+        for value, place in zip(scaled[i], places[i], strict=True):
+            old = w.let(f"load {el.ir}, ptr {place}")
+            w.do(f"store {el.ir} {el.mul_add(w, el.ir, '%beta', old, value)}, ptr {place}")
+    w.do("ret void")
+    w.label("plain")
+    for i in range(rows):
+        for value, place in zip(scaled[i], places[i], strict=True):
+            w.do(f"store {el.ir} {value}, ptr {place}")

@@ -1,0 +1,325 @@
+"""The loop nests around the micro-kernels: direct for small products, blocked for large ones.
+
+Lowering layer, private to the gemm package. All strides here are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ltensor.lowering.gemm.dot import has_dot
+from ltensor.lowering.gemm.element import Element
+from ltensor.lowering.gemm.plan import SPLITS, Plan
+from ltensor.lowering.gemm.tile import TILE_PARAMS, TileEmitter, tile_name
+from ltensor.lowering.gemm.writer import Writer
+
+#: Writes the work on a panel: (writer, first column, columns, width of a packed row, tiles).
+PanelBody = Callable[[Writer, str, str, str, str], None]
+#: Columns of the scalar tiles that finish a row on hosts without masks.
+SCALAR_COLUMNS = (1, 2, 3)
+#: Bytes of packed B that stay on the stack; larger panels come from malloc.
+STACK_BYTES = 4096
+#: Rows of B that lie so far apart cost a page walk each.
+PAGE_BYTES = 4096
+
+
+def has_two_kinds(el: Element) -> bool:
+    """True if tiles exist with and without a mask.
+
+    With AVX-512 a masked access costs no more than a plain one, so there is one kind only; AVX's
+    masked stores are slow, so they are kept to the tail.
+    """
+    return el.has_masks and el.vector_bytes != 64
+
+
+def tiles_text(el: Element, plan: Plan) -> str:
+    """Return all tile functions and the tables that find them."""
+    parts = []
+    kinds = []
+    for masked in (False, True) if has_two_kinds(el) else (el.has_masks,):
+        rows_text = [f"[17 x ptr] [{', '.join(['ptr null'] * 17)}]"]
+        for rows in range(1, plan.max_rows + 1):
+            names = ["ptr null"] * 17
+            for vectors in plan.shapes[rows]:
+                name = tile_name(el, rows, vectors)
+                text = TileEmitter(el, rows, vectors, masked=masked).emit()
+                if masked and has_two_kinds(el):
+                    text = text.replace(name, name + "m")
+                    name += "m"
+                parts.append(text)
+                names[vectors] = f"ptr {name}"
+            rows_text.append(f"[17 x ptr] [{', '.join(names)}]")
+        kinds.append(f"[{plan.max_rows + 1} x [17 x ptr]] [{', '.join(rows_text)}]")
+    parts.append(
+        f"@lt_tiles_{el.name} = internal constant [{len(kinds)} x [{plan.max_rows + 1} x "
+        f"[17 x ptr]]] [{', '.join(kinds)}]\n"
+    )
+    splits = [f"[{SPLITS} x i8] zeroinitializer"]
+    for rows in range(1, plan.max_rows + 1):
+        row = ", ".join(f"i8 {v}" for v in plan.first_panel(rows))
+        splits.append(f"[{SPLITS} x i8] [{row}]")
+    parts.append(
+        f"@lt_splits_{el.name} = internal constant [{plan.max_rows + 1} x [{SPLITS} x i8]] "
+        f"[{', '.join(splits)}]\n"
+    )
+    if not el.has_masks:
+        names = [f"[4 x ptr] [{', '.join(['ptr null'] * 4)}]"]
+        for rows in range(1, plan.max_rows + 1):
+            row_names = ["ptr null"]
+            for columns in SCALAR_COLUMNS:
+                parts.append(TileEmitter(el, rows, columns, masked=False, scalar=True).emit())
+                row_names.append(f"ptr {tile_name(el, rows, columns, scalar=True)}")
+            names.append(f"[4 x ptr] [{', '.join(row_names)}]")
+        parts.append(
+            f"@lt_scalar_tiles_{el.name} = internal constant [{plan.max_rows + 1} x [4 x ptr]] "
+            f"[{', '.join(names)}]\n"
+        )
+    return "".join(parts)
+
+
+class Driver:
+    """Writes ``lt_strip``, ``lt_direct``, ``lt_blocked`` and the public ``lt_gemm`` of a type."""
+
+    def __init__(self, el: Element, plan: Plan) -> None:
+        self.el, self.plan = el, plan
+
+    def text(self) -> str:
+        """Return the four functions."""
+        return self.strip() + self.direct() + self.blocked() + self.gemm()
+
+    # one panel of columns, all rows ----------------------------------------------------------
+
+    def strip(self) -> str:
+        """Rows in tiles of `%rows`, each by the function found at `%row.tiles` + rows * pitch."""
+        el = self.el
+        w = Writer(
+            f"define internal void @lt_strip_{el.name}(i64 %M, i64 %rows, ptr %tiles, i64 %pitch, "
+            f"{TILE_PARAMS}, {el.scalar_params()}) #0"
+        )
+        with w.count("0", "%M", "%rows") as i:
+            here = w.smin("%rows", w.sub("%M", i))
+            tile = w.let(f"load ptr, ptr {w.at('%tiles', w.mul(here, '%pitch'))}")
+            a = w.at("%A", w.mul(i, "%ars"))
+            c = w.at("%C", w.mul(i, "%crs"))
+            w.do(
+                f"call void {tile}(i64 %K, ptr {a}, i64 %ars, i64 %acs, ptr %B, i64 %brs, "
+                f"ptr {c}, i64 %crs, i64 %n, {el.scalar_params()})"
+            )
+        w.do("ret void")
+        return w.text()
+
+    def _rows(self, w: Writer, m: str) -> str:
+        """Return the rows per tile: as equal as possible."""
+        limit = self.plan.max_rows
+        return w.let(f"udiv i64 {w.add(m, w.sub(w.ceil_div(m, limit), 1))}, {w.ceil_div(m, limit)}")
+
+    def _panels(self, w: Writer, rows: str | int, body: PanelBody) -> None:
+        """Loop over panels of columns as wide as tiles of `rows` rows allow."""
+        el, per = self.el, self.el.per_vector
+        splits = w.at(f"@lt_splits_{el.name}", w.mul(rows, SPLITS))
+        stop = "%N" if el.has_masks else w.let(f"and i64 %N, {-per}")
+        with w.count_by("0", stop) as (j, advance):
+            left = w.sub("%N", j)
+            vectors = w.ceil_div(left, per) if el.has_masks else w.let(f"udiv i64 {left}, {per}")
+            place = w.at(splits, w.smin(vectors, SPLITS - 1))
+            take = w.let(f"zext i8 {w.let(f'load i8, ptr {place}')} to i64")
+            width = w.mul(take, per)
+            n = w.smin(left, width)
+            tiles = w.at(f"@lt_tiles_{el.name}", w.mul(take, 8))
+            if has_two_kinds(el):
+                kind = w.pick(w.test("slt", left, width), (self.plan.max_rows + 1) * 17 * 8, 0)
+                tiles = w.at(tiles, kind)
+            body(w, j, n, width, f"ptr {tiles}, i64 {17 * 8}")
+            advance(width)
+        if not el.has_masks:
+            with w.count_by(stop, "%N") as (j, advance):
+                n = w.smin(w.sub("%N", j), SCALAR_COLUMNS[-1])
+                tiles = w.at(f"@lt_scalar_tiles_{el.name}", w.mul(n, 8))
+                body(w, j, n, n, f"ptr {tiles}, i64 {4 * 8}")
+                advance(n)
+
+    def direct(self) -> str:
+        """B is read in place, so its columns are adjacent."""
+        el = self.el
+        w = Writer(
+            f"define internal void @lt_direct_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
+            f"i64 %acs, ptr %B, i64 %brs, ptr %C, i64 %crs, {el.scalar_params()}) #0"
+        )
+        rows = self._rows(w, "%M")
+
+        def body(w: Writer, j: str, n: str, width: str, tiles: str) -> None:
+            offset = w.mul(j, el.size)
+            w.do(
+                f"call void @lt_strip_{el.name}(i64 %M, i64 {rows}, {tiles}, i64 %K, ptr %A, "
+                f"i64 %ars, i64 %acs, ptr {w.at('%B', offset)}, i64 %brs, "
+                f"ptr {w.at('%C', offset)}, i64 %crs, i64 {n}, {el.scalar_params()})"
+            )
+
+        self._panels(w, rows, body)
+        w.do("ret void")
+        return w.text()
+
+    # packed ----------------------------------------------------------------------------------
+
+    def blocked(self) -> str:
+        """Panels of B (and blocks of A if `%pack.a`) are copied to scratch.
+
+        A panel of B stays in the first cache while the rows of A go past it from the second.
+        """
+        el, plan = self.el, self.plan
+        w = Writer(
+            f"define internal void @lt_blocked_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
+            f"i64 %acs, ptr %B, i64 %brs, i64 %bcs, ptr %C, i64 %crs, i1 %pack.a, "
+            f"{el.scalar_params()}) #0"
+        )
+        stack = w.let(f"alloca [{STACK_BYTES} x i8], align 64")
+        k_block = w.ceil_div("%K", w.ceil_div("%K", plan.block_k))
+        m_block = w.ceil_div("%M", w.ceil_div("%M", plan.block_m))
+        # Rows (or columns) of the packed A are kept 64 bytes off a power of two.
+        pad = 64
+        b_bytes = w.mul(k_block, plan.panel_vectors * el.vector_bytes)
+        a_rows = w.test("eq", "%acs", el.size)
+        outer = w.pick(a_rows, m_block, k_block)
+        inner = w.pick(a_rows, k_block, m_block)
+        a_pitch = w.add(w.let(f"and i64 {w.add(w.mul(inner, el.size), 63)}, -64"), pad)
+        a_bytes = w.pick("%pack.a", w.mul(outer, a_pitch), 0)
+        total = w.add(b_bytes, a_bytes)
+        scratch, heap, k_block, pack_a = self._scratch(w, stack, total, k_block)
+        packed_a = w.at(scratch, b_bytes)
+        with w.count("0", "%K", k_block) as p:
+            k = w.smin(k_block, w.sub("%K", p))
+            later = w.test("ne", p, 0)
+            scalars = el.scalar_args(later, w)
+            b_here = w.at("%B", w.mul(p, "%brs"))
+            a_column = w.at("%A", w.mul(p, "%acs"))
+            with w.count("0", "%M", m_block) as i:
+                m = w.smin(m_block, w.sub("%M", i))
+                a_here = w.at(a_column, w.mul(i, "%ars"))
+                c_here = w.at("%C", w.mul(i, "%crs"))
+                with w.when(pack_a):
+                    count, length = w.pick(a_rows, m, k), w.pick(a_rows, k, m)
+                    pitch = w.pick(a_rows, "%ars", "%acs")
+                    w.do(
+                        f"call void @lt_copy_rows_{el.name}(i64 {count}, i64 {length}, "
+                        f"ptr {a_here}, i64 {pitch}, ptr {packed_a}, i64 {a_pitch})"
+                    )
+                a_base = w.let(f"select i1 {pack_a}, ptr {packed_a}, ptr {a_here}")
+                ars = w.pick(pack_a, w.pick(a_rows, a_pitch, el.size), "%ars")
+                acs = w.pick(pack_a, w.pick(a_rows, el.size, a_pitch), "%acs")
+                rows = self._rows(w, m)
+
+                def body(w: Writer, j: str, n: str, width: str, tiles: str) -> None:
+                    pitch = w.mul(width, el.size)
+                    source = w.at(b_here, w.mul(j, "%bcs"))
+                    w.do(
+                        f"call void @lt_pack_b_{el.name}(i64 {k}, i64 {n}, ptr {source}, "
+                        f"i64 %brs, i64 %bcs, ptr {scratch}, i64 {pitch})"
+                    )
+                    w.do(
+                        f"call void @lt_strip_{el.name}(i64 {m}, i64 {rows}, {tiles}, i64 {k}, "
+                        f"ptr {a_base}, i64 {ars}, i64 {acs}, ptr {scratch}, i64 {pitch}, "
+                        f"ptr {w.at(c_here, w.mul(j, el.size))}, i64 %crs, i64 {n}, {scalars})"
+                    )
+
+                # Scratch is made for panels of full height, which all smaller tiles can take.
+                self._panels(w, plan.max_rows, body)
+        with w.when(w.let(f"icmp ne ptr {heap}, null")):
+            w.do(f"call void @free(ptr {heap})")
+        w.do("ret void")
+        return w.text()
+
+    def _scratch(
+        self, w: Writer, stack: str, total: str, k_block: str
+    ) -> tuple[str, str, str, str]:
+        """Return aligned scratch, the heap block to free, the block of K and whether A is packed.
+
+        Without memory the stack has to do, with short blocks of K and A in place.
+        """
+        heap_at, full, poor, ready = (w.fresh(n) for n in ("heap", "full", "poor", "ready"))
+        before = w.block
+        small = w.test("sle", total, STACK_BYTES)
+        w.do(f"br i1 {small}, label %{ready}, label %{heap_at}")
+        w.label(heap_at)
+        heap = w.let(f"call ptr @malloc(i64 {w.add(total, 64)})", "heap")
+        missing = w.let(f"icmp eq ptr {heap}, null")
+        w.do(f"br i1 {missing}, label %{poor}, label %{full}")
+        w.label(poor)
+        w.do(f"br label %{ready}")
+        w.label(full)
+        address = w.let(f"ptrtoint ptr {heap} to i64")
+        aligned = w.at(heap, w.let(f"and i64 {w.sub(0, address)}, 63"))
+        w.do(f"br label %{ready}")
+        w.label(ready)
+
+        def merge(ty: str, normal: str, rich: str, without: str | int) -> str:
+            ways = f"[ {normal}, %{before} ], [ {rich}, %{full} ], [ {without}, %{poor} ]"
+            return w.let(f"phi {ty} {ways}")
+
+        short = STACK_BYTES // (self.plan.panel_vectors * self.el.vector_bytes)
+        return (
+            merge("ptr", stack, aligned, stack),
+            merge("ptr", "null", heap, "null"),
+            merge("i64", k_block, k_block, short),
+            merge("i1", "%pack.a", "%pack.a", "false"),
+        )
+
+    # the entry -------------------------------------------------------------------------------
+
+    def gemm(self) -> str:
+        """Element strides in, byte strides on; chooses the form."""
+        el, plan = self.el, self.plan
+        w = Writer(f"define void @lt_gemm_{el.name}({gemm_params(el)}) #0")
+        empty = w.either(w.test("sle", "%M", 0), w.test("sle", "%N", 0))
+        with w.when_return(empty):
+            pass
+        a_rs, a_cs, b_rs, b_cs, c_rs = (
+            w.mul(name, el.size) for name in ("%ars", "%acs", "%brs", "%bcs", "%crs")
+        )
+        one_column = w.test("eq", "%N", 1)
+        # One column with adjacent rows: as a row times the transpose, where A is streamed.
+        flat = w.both(one_column, w.test("eq", "%crs", 1), w.test("sgt", "%M", 1))
+        with w.when_return(flat):
+            w.do(
+                f"call void @lt_gemm_{el.name}(i64 1, i64 %M, i64 %K, ptr %B, i64 0, i64 %brs, "
+                f"ptr %A, i64 %acs, i64 %ars, ptr %C, i64 %M, {el.scalar_params()})"
+            )
+        adjacent = w.either(w.test("eq", "%bcs", 1), one_column, w.test("sle", "%K", 0))
+        few = w.test("sle", "%M", plan.far_rows)
+        near = w.both(
+            w.test("sle", "%M", plan.direct_rows),
+            w.test("sle", "%K", plan.direct_depth),
+            w.test("slt", b_rs, PAGE_BYTES),
+        )
+        tight = w.test("sle", w.mul(w.mul("%N", "%K"), el.size), plan.direct_bytes)
+        with w.when_return(w.both(adjacent, w.either(few, near, tight))):
+            w.do(
+                f"call void @lt_direct_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
+                f"i64 {a_cs}, ptr %B, i64 {b_rs}, ptr %C, i64 {c_rs}, {el.scalar_params()})"
+            )
+        if has_dot(el):
+            rows = w.both(w.test("eq", "%brs", 1), w.test("eq", "%acs", 1))
+            deep = w.test("sge", "%K", el.per_vector)
+            few = w.test("sle", "%M", plan.dot_rows)
+            with w.when_return(w.both(rows, deep, few)):
+                w.do(
+                    f"call void @lt_dot_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
+                    f"ptr %B, i64 {b_cs}, ptr %C, i64 {c_rs}, i64 {el.size}, {el.scalar_params()})"
+                )
+        contiguous = w.either(w.test("eq", "%acs", 1), w.test("eq", "%ars", 1))
+        large = w.test("sge", "%M", plan.pack_a_rows)
+        pack_a = w.both(contiguous, large)
+        w.do(
+            f"call void @lt_blocked_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
+            f"i64 {a_cs}, ptr %B, i64 {b_rs}, i64 {b_cs}, ptr %C, i64 {c_rs}, i1 {pack_a}, "
+            f"{el.scalar_params()})"
+        )
+        w.do("ret void")
+        return w.text()
+
+
+def gemm_params(el: Element) -> str:
+    """Return the parameters of the public functions; strides in elements."""
+    return (
+        "i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, i64 %acs, ptr %B, i64 %brs, i64 %bcs, "
+        f"ptr %C, i64 %crs, {el.scalar_params()}"
+    )

@@ -1,0 +1,669 @@
+"""The CPU's renderer: a kernel program as LLVM IR text with explicit vectors.
+
+A loop of kind ``vector`` becomes a main loop over whole vectors and one masked tail; as a
+reduction it runs several independent accumulators. Everything else is scalar code. No LLVM
+optimization pass is needed afterwards: the builder has shared and hoisted values already.
+"""
+
+from __future__ import annotations
+
+from ltensor.ir import dtypes as dt
+from ltensor.lowering.lanes import LaneAnalysis
+from ltensor.lowering.llvm_text import (
+    InstructionText,
+    lanes_type,
+    literal,
+    memory_type,
+    scalar_type,
+    suffix,
+)
+from ltensor.lowering.program import GUARD_WORDS, Carry, If, Loop, Program, Scope, Value
+
+_COMBINE = {"add": "add", "mul": "mul", "max": "max", "min": "min", "and": "and", "or": "or"}
+
+
+class Renderer(InstructionText):
+    """Renders one program as ``define i32 @NAME(ptr %frame)``.
+
+    Parameters
+    ----------
+    program : Program
+    vector_bytes : int
+        Width of a vector register that the loops are cut to.
+    fma : bool
+        Whether the machine fuses multiply and add (else ``llvm.fma`` would be a library call).
+    """
+
+    def __init__(self, program: Program, vector_bytes: int = 64, fma: bool = True) -> None:
+        super().__init__()
+        self.program = program
+        self.vector_bytes = vector_bytes
+        self.fma = fma
+        self.registers: dict[Value, str] = {}
+        self.vectors: dict[Value, str] = {}
+        self.bases: dict[Value, str] = {}
+        self.lanes = 1
+        self.mask: str | None = None
+        self.analysis: LaneAnalysis | None = None
+        self.block = "entry"
+        self.allocas: list[str] = []
+        self.dims_words = 1
+
+    # ------------------------------------------------------------------ whole
+
+    def render(self) -> str:
+        """The module text (without target triple)."""
+        self.render_scope(self.program.root)
+        self.line("br label %leave")
+        body = self.lines
+        head = [f"define i32 @{self.program.name}(ptr %frame) {{", "entry:"]
+        for slot in range(self.program.slots):
+            head.append(f"  %slot{slot} = alloca ptr")
+            head.append(f"  %cap{slot} = alloca i64")
+            head.append(f"  store ptr null, ptr %slot{slot}")
+            head.append(f"  store i64 0, ptr %cap{slot}")
+        for flag in range(self.program.flags):
+            head.append(f"  %flag{flag} = alloca i32")
+            head.append(f"  store i32 0, ptr %flag{flag}")
+            head.append(f"  %noted{flag} = alloca [{GUARD_WORDS} x i64]")
+        for number, (dtype, _) in enumerate(self.program.locals):
+            head.append(f"  %local{number} = alloca {memory_type(dtype)}, align 8")
+        head.append(f"  %dims = alloca [{self.dims_words} x i64]")
+        head.extend(self.allocas)
+        tail = [
+            "out_of_memory:",
+            "  %oomrec = load ptr, ptr %frame",
+            "  store i64 -1, ptr %oomrec",
+            "  br label %fail",
+            "fail:",
+            "  br label %leave",
+            "leave:",
+        ]
+        # every way out frees the temporaries; "fail" is reached from checks only
+        preds = f"[ 0, %{self.block} ], [ 1, %fail ]"
+        tail.append(f"  %status = phi i32 {preds}")
+        for slot in range(self.program.slots):
+            tail.append(f"  %last{slot} = load ptr, ptr %slot{slot}")
+            tail.append(f"  call void @free(ptr %last{slot})")
+        tail += ["  ret i32 %status", "}"]
+        text = [
+            "@lt_table = external global [0 x i64]",
+            "declare ptr @malloc(i64)",
+            "declare void @free(ptr)",
+            *sorted(self.declares),
+            *self.functions.values(),
+            *head,
+            *body,
+            *tail,
+        ]
+        return "\n".join(text) + "\n"
+
+    def start_block(self, label: str) -> None:
+        """Begin a basic block."""
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    # ------------------------------------------------------------------ operands
+
+    def scalar(self, value: Value) -> str:
+        """``value`` in a scalar register."""
+        if value.op == "const":
+            return literal(value.attr, value.dtype)
+        return self.registers[value]
+
+    def vector(self, value: Value) -> str:
+        """``value`` in all lanes."""
+        if self.lanes == 1:
+            return self.scalar(value)
+        if value.op == "const":
+            text = literal(value.attr, value.dtype)
+            return f"splat ({scalar_type(value.dtype)} {text})"
+        found = self.vectors.get(value)
+        if found is None:
+            found = self.vectors[value] = self.splat(value.dtype, self.scalar(value))
+        return found
+
+    def splat(self, dtype: str, register: str) -> str:
+        """A scalar register in every lane."""
+        element, kind = scalar_type(dtype), lanes_type(dtype, self.lanes)
+        one = self.put(f"insertelement {kind} poison, {element} {register}, i64 0")
+        order = f"<{self.lanes} x i32> zeroinitializer"
+        return self.put(f"shufflevector {kind} {one}, {kind} poison, {order}")
+
+    def base(self, value: Value) -> str:
+        """An index value at lane 0."""
+        if self.analysis is None or value not in self.analysis.varying:
+            return self.scalar(value)
+        return self.bases[value]
+
+    # ------------------------------------------------------------------ scopes
+
+    def render_scope(self, scope: Scope) -> None:
+        """All entries of a scope."""
+        for entry in scope.body:
+            if isinstance(entry, Loop):
+                self.render_loop(entry)
+            elif isinstance(entry, If):
+                self.render_if(entry)
+            else:
+                self.render_value(entry)
+
+    def render_value(self, value: Value) -> None:
+        """One instruction."""
+        handler = getattr(self, "do_" + value.op, None)
+        if handler is not None:
+            handler(value)
+            return
+        analysis = self.analysis
+        if analysis is not None and value in analysis.varying:
+            if value in analysis.need_base:
+                args = [self.base(a) for a in value.args]
+                self.bases[value] = self.compute(value, args, 1)
+            if value in analysis.need_vector:
+                args = [self.vector(a) for a in value.args]
+                self.vectors[value] = self.compute(value, args, self.lanes)
+            return
+        self.registers[value] = self.compute(value, [self.scalar(a) for a in value.args], 1)
+        self.after_uniform(value)
+
+    def after_uniform(self, value: Value) -> None:
+        """Spread a uniform value of a vector loop at its definition if lanes want it."""
+        if self.analysis is not None:
+            self.vectors.pop(value, None)
+            if value in self.analysis.need_splat:
+                self.vectors[value] = self.splat(value.dtype, self.scalar(value))
+
+    def render_if(self, branch: If) -> None:
+        """A branch of scalar code."""
+        yes, no, end = self.label("then"), self.label("else"), self.label("endif")
+        self.line(f"br i1 {self.scalar(branch.condition)}, label %{yes}, label %{no}")
+        self.start_block(yes)
+        self.render_scope(branch.then)
+        self.line(f"br label %{end}")
+        self.start_block(no)
+        self.render_scope(branch.orelse)
+        self.line(f"br label %{end}")
+        self.start_block(end)
+
+    # ------------------------------------------------------------------ loops
+
+    def render_loop(self, loop: Loop) -> None:
+        """A loop, in lanes if it may."""
+        if loop.kind == "vector" and self.analysis is None:
+            analysis = LaneAnalysis(loop, self.vector_bytes)
+            if analysis.lanes > 1:
+                self.render_vector_loop(loop, analysis)
+                return
+        self.render_serial_loop(loop)
+
+    def carried_type(self, carry: Carry) -> tuple[str, bool]:
+        """The register type of a carried value, and whether it differs by lane."""
+        wide = self.analysis is not None and carry.phi in self.analysis.varying
+        return lanes_type(carry.phi.dtype, self.lanes if wide else 1), wide
+
+    def render_serial_loop(self, loop: Loop) -> None:
+        """One step after the other; inside a vector loop all lanes step together."""
+        body, exit_label = self.label("body"), self.label("exit")
+        extent = self.scalar(loop.extent)
+        before = self.block
+        kinds = [self.carried_type(c) for c in loop.carries]
+        inits = [
+            self.vector(c.init) if wide else self.scalar(c.init)
+            for c, (_, wide) in zip(loop.carries, kinds, strict=True)
+        ]
+        some = self.put(f"icmp sgt i64 {extent}, 0")
+        self.line(f"br i1 {some}, label %{body}, label %{exit_label}")
+        self.start_block(body)
+        index = self.fresh()
+        self.registers[loop.index] = index
+        mark = len(self.lines)
+        phis = []
+        for c, (_, wide) in zip(loop.carries, kinds, strict=True):
+            phi = self.fresh()
+            (self.vectors if wide else self.registers)[c.phi] = phi
+            phis.append(phi)
+        self.after_uniform(loop.index)
+        for c, (_, wide) in zip(loop.carries, kinds, strict=True):
+            if not wide:
+                self.after_uniform(c.phi)
+        self.render_scope(loop.body)
+        nexts = []
+        for c, (_, wide), phi in zip(loop.carries, kinds, phis, strict=True):
+            assert c.next is not None
+            new = self.vector(c.next) if wide else self.scalar(c.next)
+            if c.combine:
+                new = self.combine(c.combine, c.phi.dtype, phi, new, self.lanes if wide else 1)
+            nexts.append(new)
+        following = self.put(f"add nuw nsw i64 {index}, 1")
+        again = self.put(f"icmp slt i64 {following}, {extent}")
+        if loop.stop is not None:
+            flipped = self.put(f"xor i1 {self.scalar(loop.stop)}, true")
+            again = self.put(f"and i1 {again}, {flipped}")
+        latch = self.block
+        self.line(f"br i1 {again}, label %{body}, label %{exit_label}")
+        head = [f"  {index} = phi i64 [ 0, %{before} ], [ {following}, %{latch} ]"]
+        for phi, init, new, (kind, _) in zip(phis, inits, nexts, kinds, strict=True):
+            head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+        self.lines[mark:mark] = head
+        self.start_block(exit_label)
+        for c, (kind, wide), init, new in zip(loop.carries, kinds, inits, nexts, strict=True):
+            result = self.put(f"phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+            (self.vectors if wide else self.registers)[c.result] = result
+        assert loop.steps is not None
+        self.registers[loop.steps] = self.put(
+            f"phi i64 [ 0, %{before} ], [ {following}, %{latch} ]"
+        )
+        if self.analysis is not None:
+            for c, (_, wide) in zip(loop.carries, kinds, strict=True):
+                if not wide:
+                    self.after_uniform(c.result)
+
+    def render_vector_loop(self, loop: Loop, analysis: LaneAnalysis) -> None:
+        """Whole vectors, then a masked tail."""
+        self.analysis, self.lanes = analysis, analysis.lanes
+        self.vectors, self.bases = {}, {}
+        for value in analysis.outer_splats:
+            self.vectors[value] = self.splat(value.dtype, self.scalar(value))
+        outer = dict(self.vectors)
+        unroll = analysis.unroll if loop.carries else 1
+        step = self.lanes * unroll
+        extent = self.scalar(loop.extent)
+        whole = self.put(f"and i64 {extent}, {-step}")
+        accumulators = [
+            [self._start(c, k) for k in range(unroll)] for c in loop.carries
+        ]
+        accumulators = self._vector_part(loop, "0", whole, step, accumulators, masked=False)
+        self.vectors = dict(outer)
+        # the tail joins its contributions to the first accumulator
+        first = [[row[0]] for row in accumulators]
+        first = self._vector_part(loop, whole, extent, self.lanes, first, masked=True)
+        self.vectors = dict(outer)
+        for c, row, tail in zip(loop.carries, accumulators, first, strict=True):
+            total = tail[0]
+            for other in row[1:]:
+                total = self.combine(c.combine, c.phi.dtype, total, other, self.lanes)
+            scalar = self._horizontal(c.combine, c.phi.dtype, total)
+            if c.combine in ("add", "mul"):
+                scalar = self.combine(c.combine, c.phi.dtype, self.scalar(c.init), scalar, 1)
+            self.registers[c.result] = scalar
+        assert loop.steps is not None
+        self.registers[loop.steps] = extent
+        self.analysis, self.lanes, self.mask = None, 1, None
+        self.vectors, self.bases = {}, {}
+
+    def _start(self, carry: Carry, number: int) -> str:
+        if carry.combine in ("add", "mul"):
+            neutral = 0 if carry.combine == "add" else 1
+            return f"splat ({scalar_type(carry.phi.dtype)} {literal(neutral, carry.phi.dtype)})"
+        return self.vector(carry.init) if carry.init.op == "const" else self.splat(
+            carry.phi.dtype, self.scalar(carry.init)
+        )
+
+    def _vector_part(
+        self, loop: Loop, start: str, stop: str, step: int, carried: list[list[str]], masked: bool
+    ) -> list[list[str]]:
+        """The loop from ``start`` to ``stop``; returns the accumulators after it."""
+        analysis = self.analysis
+        assert analysis is not None
+        body, exit_label = self.label("vbody"), self.label("vexit")
+        before = self.block
+        some = self.put(f"icmp slt i64 {start}, {stop}")
+        self.line(f"br i1 {some}, label %{body}, label %{exit_label}")
+        self.start_block(body)
+        index = self.fresh()
+        mark = len(self.lines)
+        phis = [[self.fresh() for _ in row] for row in carried]
+        nexts: list[list[str]] = [[] for _ in carried]
+        outer = dict(self.vectors)
+        for copy in range(len(carried[0]) if carried else 1):
+            self.vectors, self.bases = dict(outer), {}
+            here = index if copy == 0 else self.put(f"add nuw nsw i64 {index}, {copy * self.lanes}")
+            self.bases[loop.index] = here
+            iota = ", ".join(f"i64 {k}" for k in range(self.lanes))
+            self.mask = None
+            if masked:
+                rest = self.put(f"sub i64 {stop}, {here}")
+                spread = self.splat("int64", rest)
+                self.mask = self.put(
+                    f"icmp slt <{self.lanes} x i64> <{iota}>, {spread}"
+                )
+            if loop.index in analysis.need_vector:
+                spread = self.splat("int64", here)
+                self.vectors[loop.index] = self.put(
+                    f"add <{self.lanes} x i64> {spread}, <{iota}>"
+                )
+            self.render_scope(loop.body)
+            for number, c in enumerate(loop.carries):
+                assert c.next is not None
+                phi = phis[number][copy]
+                kind = lanes_type(c.phi.dtype, self.lanes)
+                new = self.combine(c.combine, c.phi.dtype, phi, self.vector(c.next), self.lanes)
+                if masked:
+                    lane_mask = lanes_type("bool", self.lanes)
+                    new = self.put(f"select {lane_mask} {self.mask}, {kind} {new}, {kind} {phi}")
+                nexts[number].append(new)
+        latch = self.block
+        following = self.put(f"add nuw nsw i64 {index}, {step}")
+        again = self.put(f"icmp slt i64 {following}, {stop}")
+        self.line(f"br i1 {again}, label %{body}, label %{exit_label}")
+        head = [f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]"]
+        results: list[list[str]] = []
+        for row, inits, news, c in zip(phis, carried, nexts, loop.carries, strict=True):
+            kind = lanes_type(c.phi.dtype, self.lanes)
+            for phi, init, new in zip(row, inits, news, strict=True):
+                head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+        self.lines[mark:mark] = head
+        self.start_block(exit_label)
+        for inits, news, c in zip(carried, nexts, loop.carries, strict=True):
+            kind = lanes_type(c.phi.dtype, self.lanes)
+            results.append(
+                [
+                    self.put(f"phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+                    for init, new in zip(inits, news, strict=True)
+                ]
+            )
+        self.mask = None
+        return results
+
+    def combine(self, how: str | None, dtype: str, a: str, b: str, lanes: int) -> str:
+        """Join two partial results of a reduction."""
+        kind = lanes_type(dtype, lanes)
+        floating = dtype.startswith("float")
+        if how in ("add", "mul"):
+            return self.put(f"{'f' if floating else ''}{how} {kind} {a}, {b}")
+        if how in ("and", "or"):
+            return self.put(f"{how} {kind} {a}, {b}")
+        assert how is not None
+        if floating:
+            name = "maximum" if how == "max" else "minimum"
+            return self._extremum(name, kind, dtype, (a, b), lanes)
+        sign = "s" if dtype.startswith("int") else "u"
+        return self.intrinsic(
+            f"llvm.{sign}{how}.{suffix(dtype, lanes)}", kind, (kind, kind), (a, b)
+        )
+
+    def _horizontal(self, how: str | None, dtype: str, register: str) -> str:
+        lanes, element = self.lanes, scalar_type(dtype)
+        kind = lanes_type(dtype, lanes)
+        while lanes > 1:
+            half = lanes // 2
+            low = ", ".join(f"i32 {k}" for k in range(half))
+            high = ", ".join(f"i32 {k + half}" for k in range(half))
+            kind = f"<{lanes} x {element}>"
+            a = self.put(f"shufflevector {kind} {register}, {kind} poison, <{half} x i32> <{low}>")
+            b = self.put(f"shufflevector {kind} {register}, {kind} poison, <{half} x i32> <{high}>")
+            if half == 1:
+                a = self.put(f"extractelement <1 x {element}> {a}, i64 0")
+                b = self.put(f"extractelement <1 x {element}> {b}, i64 0")
+            register = self.combine(how, dtype, a, b, half)
+            lanes = half
+        return register
+
+    # ------------------------------------------------------------------ memory
+
+    def _element(self, pointer: Value, offset: str, dtype: str) -> str:
+        return self.put(
+            f"getelementptr {memory_type(dtype)}, ptr {self.scalar(pointer)}, i64 {offset}"
+        )
+
+    def do_load(self, value: Value) -> None:
+        pointer, offset = value.args
+        dtype = value.dtype
+        align = 8 if dtype == "ptr" else dt.item_size(dtype)
+        analysis = self.analysis
+        if analysis is None or value not in analysis.varying:
+            where = self._element(pointer, self.scalar(offset), dtype)
+            loaded = self.put(f"load {memory_type(dtype)}, ptr {where}, align {align}")
+            if dtype == "bool":
+                loaded = self.put(f"icmp ne i8 {loaded}, 0")
+            self.registers[value] = loaded
+            self.after_uniform(value)
+            return
+        stored = lanes_type(dtype, self.lanes, memory=True)
+        name = suffix(dtype, self.lanes, memory=True)
+        mask_type = f"<{self.lanes} x i1>"
+        stride = analysis.stride(offset)
+        if stride == 1:
+            where = self._element(pointer, self.base(offset), dtype)
+            if self.mask is None:
+                loaded = self.put(f"load {stored}, ptr {where}, align {align}")
+            else:
+                self.declares.add(
+                    f"declare {stored} @llvm.masked.load.{name}.p0(ptr, {mask_type}, {stored})"
+                )
+                loaded = self.put(
+                    f"call {stored} @llvm.masked.load.{name}.p0(ptr align {align} {where}, "
+                    f"{mask_type} {self.mask}, {stored} zeroinitializer)"
+                )
+        else:
+            pointers = f"<{self.lanes} x ptr>"
+            where = self.put(
+                f"getelementptr {memory_type(dtype)}, ptr {self.scalar(pointer)}, "
+                f"<{self.lanes} x i64> {self.vector(offset)}"
+            )
+            mask = self.mask or "splat (i1 true)"
+            self.declares.add(
+                f"declare {stored} @llvm.masked.gather.{name}.v{self.lanes}p0({pointers}, "
+                f"{mask_type}, {stored})"
+            )
+            loaded = self.put(
+                f"call {stored} @llvm.masked.gather.{name}.v{self.lanes}p0({pointers} "
+                f"align {align} {where}, {mask_type} {mask}, {stored} zeroinitializer)"
+            )
+        if dtype == "bool":
+            loaded = self.put(f"icmp ne {stored} {loaded}, zeroinitializer")
+        self.vectors[value] = loaded
+
+    def do_store(self, value: Value) -> None:
+        pointer, offset, stored_value = value.args
+        dtype = value.attr
+        align = 8 if dtype == "ptr" else dt.item_size(dtype)
+        analysis = self.analysis
+        if analysis is None:
+            register = self.scalar(stored_value)
+            if dtype == "bool":
+                register = self.put(f"zext i1 {register} to i8")
+            where = self._element(pointer, self.scalar(offset), dtype)
+            self.line(f"store {memory_type(dtype)} {register}, ptr {where}, align {align}")
+            return
+        stored = lanes_type(dtype, self.lanes, memory=True)
+        name = suffix(dtype, self.lanes, memory=True)
+        mask_type = f"<{self.lanes} x i1>"
+        register = self.vector(stored_value)
+        if dtype == "bool":
+            register = self.put(f"zext {mask_type} {register} to {stored}")
+        if analysis.stride(offset) == 1:
+            where = self._element(pointer, self.base(offset), dtype)
+            if self.mask is None:
+                self.line(f"store {stored} {register}, ptr {where}, align {align}")
+                return
+            self.declares.add(
+                f"declare void @llvm.masked.store.{name}.p0({stored}, ptr, {mask_type})"
+            )
+            self.line(
+                f"call void @llvm.masked.store.{name}.p0({stored} {register}, "
+                f"ptr align {align} {where}, {mask_type} {self.mask})"
+            )
+            return
+        pointers = f"<{self.lanes} x ptr>"
+        where = self.put(
+            f"getelementptr {memory_type(dtype)}, ptr {self.scalar(pointer)}, "
+            f"<{self.lanes} x i64> {self.vector(offset)}"
+        )
+        mask = self.mask or "splat (i1 true)"
+        self.declares.add(
+            f"declare void @llvm.masked.scatter.{name}.v{self.lanes}p0({stored}, {pointers}, "
+            f"{mask_type})"
+        )
+        self.line(
+            f"call void @llvm.masked.scatter.{name}.v{self.lanes}p0({stored} {register}, "
+            f"{pointers} align {align} {where}, {mask_type} {mask})"
+        )
+
+    def do_ptradd(self, value: Value) -> None:
+        pointer, offset = value.args
+        self.registers[value] = self._element(pointer, self.scalar(offset), value.attr)
+
+    def do_ensure(self, value: Value) -> None:
+        slot = value.attr
+        size = self.scalar(value.args[0])
+        grow, have, got = self.label("grow"), self.label("have"), self.label("got")
+        capacity = self.put(f"load i64, ptr %cap{slot}")
+        more = self.put(f"icmp ugt i64 {size}, {capacity}")
+        self.line(f"br i1 {more}, label %{grow}, label %{have}")
+        self.start_block(grow)
+        old = self.put(f"load ptr, ptr %slot{slot}")
+        self.line(f"call void @free(ptr {old})")
+        new = self.put(f"call ptr @malloc(i64 {size})")
+        self.line(f"store ptr {new}, ptr %slot{slot}")
+        self.line(f"store i64 {size}, ptr %cap{slot}")
+        empty = self.put(f"icmp eq ptr {new}, null")
+        self.line(f"br i1 {empty}, label %out_of_memory, label %{got}")
+        self.start_block(got)
+        self.line(f"br label %{have}")
+        self.start_block(have)
+        self.registers[value] = self.put(f"load ptr, ptr %slot{slot}")
+
+    def do_alloc_output(self, value: Value) -> None:
+        slot, type_number = value.attr
+        self.dims_words = max(self.dims_words, len(value.args))
+        for k, dim in enumerate(value.args):
+            where = self.put(f"getelementptr i64, ptr %dims, i64 {k}")
+            self.line(f"store i64 {self.scalar(dim)}, ptr {where}")
+        self.declares.add("declare ptr @lt_alloc_output(ptr, i64, i32, i32, ptr)")
+        made = self.put(
+            f"call ptr @lt_alloc_output(ptr %frame, i64 {slot}, i32 {type_number}, "
+            f"i32 {len(value.args)}, ptr %dims)"
+        )
+        empty = self.put(f"icmp eq ptr {made}, null")
+        good = self.label("made")
+        self.line(f"br i1 {empty}, label %out_of_memory, label %{good}")
+        self.start_block(good)
+        self.registers[value] = made
+
+    def do_local(self, value: Value) -> None:
+        self.registers[value] = f"%local{value.attr}"
+
+    def do_frame(self, value: Value) -> None:
+        where = self.put(f"getelementptr i64, ptr %frame, i64 {value.attr}")
+        self.registers[value] = self.put(f"load {scalar_type(value.dtype)}, ptr {where}")
+
+    def do_table(self, value: Value) -> None:
+        where = self.put(f"getelementptr i64, ptr @lt_table, i64 {value.attr}")
+        self.registers[value] = self.put(f"load {scalar_type(value.dtype)}, ptr {where}")
+
+    def do_memcpy(self, value: Value) -> None:
+        self.declares.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+        target, source, size = (self.scalar(a) for a in value.args)
+        self.line(
+            f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {size}, i1 false)"
+        )
+
+    def do_call(self, value: Value) -> None:
+        types = [scalar_type(a.dtype) for a in value.args]
+        result = "void" if value.dtype == "void" else scalar_type(value.dtype)
+        self.declares.add(f"declare {result} @{value.attr}({', '.join(types)})")
+        args = ", ".join(
+            f"{t} {self.scalar(a)}" for t, a in zip(types, value.args, strict=True)
+        )
+        if result == "void":
+            self.line(f"call void @{value.attr}({args})")
+        else:
+            self.registers[value] = self.put(f"call {result} @{value.attr}({args})")
+
+    def do_call_pointer(self, value: Value) -> None:
+        target, *rest = value.args
+        args = ", ".join(f"{scalar_type(a.dtype)} {self.scalar(a)}" for a in rest)
+        result = "void" if value.dtype == "void" else scalar_type(value.dtype)
+        if result == "void":
+            self.line(f"call void {self.scalar(target)}({args})")
+        else:
+            self.registers[value] = self.put(f"call {result} {self.scalar(target)}({args})")
+
+    # ------------------------------------------------------------------ checks
+
+    def _fail(self, site: int, values: tuple[Value, ...]) -> None:
+        record = self.put("load ptr, ptr %frame")
+        self.line(f"store i64 {site}, ptr {record}")
+        for k, number in enumerate(values[:60]):
+            where = self.put(f"getelementptr i64, ptr {record}, i64 {k + 1}")
+            self.line(f"store i64 {self.scalar(number)}, ptr {where}")
+        self.line("br label %fail")
+
+    def do_check(self, value: Value) -> None:
+        good, bad = self.label("ok"), self.label("bad")
+        self.line(f"br i1 {self.scalar(value.args[0])}, label %{good}, label %{bad}")
+        self.start_block(bad)
+        self._fail(value.attr, value.args[1:])
+        self.start_block(good)
+
+    def do_guard(self, value: Value) -> None:
+        condition, *values = value.args
+        lanes = self.analysis is not None and condition in self.analysis.varying
+        if lanes:
+            kind = f"<{self.lanes} x i1>"
+            each = self.put(f"xor {kind} {self.vector(condition)}, splat (i1 true)")
+            if self.mask is not None:
+                each = self.put(f"and {kind} {each}, {self.mask}")
+            failed = self.intrinsic(
+                f"llvm.vector.reduce.or.v{self.lanes}i1", "i1", (kind,), (each,)
+            )
+        else:
+            failed = self.put(f"xor i1 {self.scalar(condition)}, true")
+        flag = f"%flag{value.attr}"
+        if not values:
+            word = self.put(f"zext i1 {failed} to i32")
+            old = self.put(f"load i32, ptr {flag}")
+            new = self.put(f"or i32 {old}, {word}")
+            self.line(f"store i32 {new}, ptr {flag}")
+            return
+        # the numbers of the first failure are wanted: a branch that is never taken is cheap
+        registers = [self._guarded(number, lanes) for number in values]
+        old = self.put(f"load i32, ptr {flag}")
+        fresh = self.put(f"icmp eq i32 {old}, 0")
+        note = self.put(f"and i1 {failed}, {fresh}")
+        yes, end = self.label("note"), self.label("noted")
+        self.line(f"br i1 {note}, label %{yes}, label %{end}")
+        self.start_block(yes)
+        self.line(f"store i32 1, ptr {flag}")
+        if lanes:
+            bits = self.put(f"bitcast {kind} {each} to i{self.lanes}")
+            name = f"llvm.cttz.i{self.lanes}"
+            self.declares.add(f"declare i{self.lanes} @{name}(i{self.lanes}, i1)")
+            lane = self.put(f"call i{self.lanes} @{name}(i{self.lanes} {bits}, i1 true)")
+        for word, (register, wide) in enumerate(registers):
+            if wide:
+                register = self.put(
+                    f"extractelement <{self.lanes} x i64> {register}, i{self.lanes} {lane}"
+                )
+            where = self.put(f"getelementptr i64, ptr %noted{value.attr}, i64 {word}")
+            self.line(f"store i64 {register}, ptr {where}")
+        self.line(f"br label %{end}")
+        self.start_block(end)
+
+    def _guarded(self, value: Value, lanes: bool) -> tuple[str, bool]:
+        """The register of a number that a guard records, and whether it is one per lane."""
+        wide = lanes and self.analysis is not None and value in self.analysis.varying
+        return (self.vector(value) if wide else self.scalar(value)), wide
+
+    def do_check_flag(self, value: Value) -> None:
+        flag, site, words = value.attr
+        state = self.put(f"load i32, ptr %flag{flag}")
+        clear = self.put(f"icmp eq i32 {state}, 0")
+        good, bad = self.label("ok"), self.label("bad")
+        self.line(f"br i1 {clear}, label %{good}, label %{bad}")
+        self.start_block(bad)
+        record = self.put("load ptr, ptr %frame")
+        self.line(f"store i64 {site}, ptr {record}")
+        for word in range(words):
+            source = self.put(f"getelementptr i64, ptr %noted{flag}, i64 {word}")
+            number = self.put(f"load i64, ptr {source}")
+            where = self.put(f"getelementptr i64, ptr {record}, i64 {word + 1}")
+            self.line(f"store i64 {number}, ptr {where}")
+        self.line("br label %fail")
+        self.start_block(good)
+
+
+def render(program: Program, vector_bytes: int = 64, fma: bool = True) -> str:
+    """The LLVM IR text of ``program`` for a CPU with registers of ``vector_bytes``."""
+    return Renderer(program, vector_bytes, fma).render()

@@ -1,0 +1,325 @@
+"""Lowering of scan: one native loop.
+
+Scalar states are carried in registers (a shift register per tap slot). States that are arrays are
+carried as pointers to their rows: to rows of the trace itself if all rows are kept, else to a ring
+of rows, so that nothing is copied from step to step. The body writes its results straight to where
+they belong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ltensor.errors import UnsupportedError
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.types import TensorType
+from ltensor.lowering.block import Block
+from ltensor.lowering.program import Complex, Loop, Value, View
+
+if TYPE_CHECKING:
+    from ltensor.lowering.whole import WholeFunction
+
+
+def lower_scan(context: WholeFunction, block: Block, node: Apply) -> None:
+    """Lower a scan node at the current position."""
+    _ScanLowering(context, block, node).run()
+
+
+class _State:
+    """One tap slot or carry: what is carried from step to step, and where its rows go."""
+
+    def __init__(self, kind: str, dtype: str, dims: tuple[Value, ...]) -> None:
+        self.kind = kind  # 'scalar' or 'rows'
+        self.dtype = dtype
+        self.dims = dims
+        self.depth = 1
+        self.lags: tuple[int, ...] = (1,)
+        self.inits: list[Any] = []
+        self.current: list[Any] = []
+        self.trace: View | None = None
+        self.keep: int | None = None
+        self.is_carry = False
+
+
+class _ScanLowering:
+    def __init__(self, context: WholeFunction, block: Block, node: Apply) -> None:
+        self.context = context
+        self.block = block
+        self.b = block.b
+        self.node = node
+        self.op: Any = node.op
+
+    # ------------------------------------------------------------- before the loop
+
+    def run(self) -> None:
+        """Emit everything."""
+        b, op, block = self.b, self.op, self.block
+        n, seqs, inits, carries, refs = op.split(self.node.inputs)
+        steps = b.cast(block.scalar(n), "int64")
+        b.check(b.ge(steps, 0), "negative_steps", self.node, (steps,))
+        seq_views = [self._view(s) for s in seqs]
+        for number, view in enumerate(seq_views):
+            b.check(
+                b.ge(view.dims[0], steps), "scan_sequence", self.node, (view.dims[0], steps),
+                (number,),
+            )
+        ref_values = [block.value(r) for r in refs]
+        states = [self._tap_state(k, v, steps) for k, v in enumerate(inits)]
+        states += [self._carry_state(k, v) for k, v in enumerate(carries)]
+        outs = [self._out_trace(k, steps) for k in range(op.n_outs)]
+        carried: list[Any] = []
+        for state in states:
+            for value in state.inits:
+                carried += [value.re, value.im] if isinstance(value, Complex) else [value]
+        with b.loop(steps, carries=carried, label=str(op)) as loop:
+            self._receive(states, loop)
+            bound = self._bind(seq_views, states, ref_values, loop)
+            news, stop = self._body(bound, states, outs, loop)
+            loop.next(*news)
+            loop.stop = stop
+        self._finish(states, outs, loop)
+
+    def _view(self, variable: Variable) -> View:
+        value = self.block.value(variable)
+        assert isinstance(value, View)
+        return value
+
+    def _tap_state(self, slot: int, init: Variable, steps: Value) -> _State:
+        b, op = self.b, self.op
+        view = self._view(init)
+        dtype = view.dtype
+        depth = op.depth(slot)
+        b.check(
+            b.ge(view.dims[0], depth), "scan_init", self.node,
+            (view.dims[0], b.const(depth)), (slot,),
+        )
+        output = self.node.outputs[slot]
+        keep = op.keep[slot]
+        scalar = init.type.ndim == 1
+        state = _State("scalar" if scalar else "rows", dtype, tuple(view.dims[1:]))
+        state.depth, state.lags, state.keep = depth, op.lags[slot], keep
+        if keep is None:
+            state.trace = self._trace(output, dtype, (steps, *state.dims))
+        if scalar:
+            state.inits = [b.load(view, [depth - k]) for k in range(1, depth + 1)]
+            return state
+        if keep is None:
+            dense = self.block.dense(init) if not view.dense else view
+            state.inits = [b.row(dense, depth - k).pointer for k in range(1, depth + 1)]
+            return state
+        ring = b.temporary(dtype, (b.const(depth + 1), *state.dims))
+        rows = [b.row(ring, k) for k in range(depth + 1)]
+        for k in range(1, depth + 1):
+            self.block.copy(rows[k - 1], b.row(view, depth - k))
+        state.inits = [row.pointer for row in rows]
+        return state
+
+    def _trace(self, output: Variable, dtype: str, dims: Sequence[Value]) -> View:
+        if self.op.has_stop:
+            # its length is known after the loop: written to a temporary, copied if it is returned
+            return self.b.temporary(dtype, dims)
+        return self.block.destination(output, dims)
+
+    def _carry_state(self, number: int, init: Variable) -> _State:
+        b = self.b
+        value = self.block.value(init)
+        if not isinstance(value, View):
+            state = _State("scalar", value.dtype, ())
+            state.is_carry = True
+            state.inits = [value]
+            return state
+        state = _State("rows", value.dtype, value.dims)
+        state.is_carry = True
+        pair = [b.temporary(value.dtype, value.dims) for _ in range(2)]
+        self.block.copy(pair[0], value)
+        state.inits = [p.pointer for p in pair]
+        return state
+
+    def _out_trace(self, number: int, steps: Value) -> View:
+        op, b = self.op, self.b
+        position = op.n_taps + op.n_carries + number
+        output = self.node.outputs[position]
+        out = op.inner_outs()[number]
+        shape = self.block.shapes.shape(output)
+        rows: list[Value] = []
+        if out.type.ndim:
+            dims = list(shape or ())[1:]
+            for dim in dims:
+                owner = dim.owner
+                if owner is not None and owner.inputs and owner.inputs[0] is output:
+                    raise UnsupportedError(
+                        f"the shape of output {number} of scan {op.name} depends on values inside "
+                        "the loop. Give it a shape that follows from the arguments' shapes."
+                    )
+                rows.append(self.block.scalar(dim))
+        if op.keep[op.n_taps + number] is not None:
+            b.check(b.gt(steps, 0), "index", self.node, (b.const(-1), b.const(0)))
+            return b.temporary(out.type.dtype, (b.const(1), *rows))
+        return self._trace(output, out.type.dtype, (steps, *rows))
+
+    # ------------------------------------------------------------- the body
+
+    def _receive(self, states: list[_State], loop: Loop) -> None:
+        values = iter(loop.carry)
+        for state in states:
+            state.current = []
+            for init in state.inits:
+                if isinstance(init, Complex):
+                    state.current.append(Complex(next(values), next(values), init.dtype))
+                else:
+                    state.current.append(next(values))
+
+    def _bind(
+        self, seqs: list[View], states: list[_State], refs: list[Any], loop: Loop
+    ) -> dict[Variable, Any]:
+        b, op = self.b, self.op
+        bound: dict[Variable, Any] = {}
+        for variable, view in zip(op.inner_seqs(), seqs, strict=True):
+            row = b.row(view, loop.index)
+            bound[variable] = b.load(row, ()) if variable.type.ndim == 0 else row
+        for state, variables in zip(states[: op.n_taps], op.inner_taps(), strict=True):
+            for lag, variable in zip(state.lags, variables, strict=True):
+                value = state.current[lag - 1]
+                bound[variable] = (
+                    value if state.kind == "scalar" else View(state.dtype, value, state.dims)
+                )
+        for state, variable in zip(states[op.n_taps :], op.inner_carries(), strict=True):
+            value = state.current[0]
+            bound[variable] = (
+                value if state.kind == "scalar" else View(state.dtype, value, state.dims)
+            )
+        bound.update(zip(op.inner_refs(), refs, strict=True))
+        return bound
+
+    def _body(
+        self, bound: dict[Variable, Any], states: list[_State], outs: list[View], loop: Loop
+    ) -> tuple[list[Any], Value | None]:
+        b, op = self.b, self.op
+        results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
+        targets: list[View | None] = []
+        for state in states:
+            if state.kind == "scalar":
+                targets.append(None)
+            elif state.trace is not None:
+                targets.append(b.row(state.trace, loop.index))
+            else:
+                targets.append(View(state.dtype, state.current[-1], state.dims))
+        for number, trace in enumerate(outs):
+            last_only = op.keep[op.n_taps + number] is not None
+            targets.append(b.row(trace, b.const(0) if last_only else loop.index))
+        destinations: dict[Variable, Any] = {}
+        direct: set[int] = set()
+        for position, (variable, target) in enumerate(zip(results, targets, strict=True)):
+            if target is None or variable in bound or variable in destinations:
+                continue
+            if not isinstance(variable.type, TensorType) or variable.type.ndim == 0:
+                continue
+            destinations[variable] = self._provider(target, position)
+            direct.add(position)
+        inner = Block(self.context, op.body, bound, destinations)
+        inner.run()
+        for position in sorted(direct):
+            variable = results[position]
+            provider = inner.destinations.pop(variable, None)
+            if provider is not None:
+                inner.write(variable, provider)
+        news: list[Any] = []
+        scalars: list[Any] = []
+        for position, (variable, target) in enumerate(zip(results, targets, strict=True)):
+            if isinstance(variable.type, TensorType) and variable.type.ndim == 0:
+                value = inner.scalar(variable)
+                scalars.append(value)
+                if target is not None:
+                    b.store(target, (), value)
+                continue
+            scalars.append(None)
+            if position in direct or target is None:
+                continue
+            source = inner.value(variable)
+            place = self._provider(target, position)(source.dims)
+            self.block.copy(place, source)
+        for position, state in enumerate(states):
+            if state.kind == "scalar":
+                value = scalars[position]
+                if state.trace is not None:
+                    b.store(b.row(state.trace, loop.index), (), value)
+                shifted = [value, *state.current[:-1]]
+                for v in shifted:
+                    news += [v.re, v.im] if isinstance(v, Complex) else [v]
+            else:
+                target = targets[position]
+                assert target is not None
+                # the row just written comes first, the oldest drops out (or is written next)
+                news += [target.pointer, *state.current[:-1]]
+        stop = op.inner_stop()
+        if stop is None:
+            return news, None
+        condition = inner.scalar(stop)
+        return news, b.cast(condition, "bool")
+
+    def _provider(self, target: View, position: int) -> Any:
+        def provide(dims: Sequence[Value]) -> View:
+            for axis, (have, want) in enumerate(zip(dims, target.dims, strict=True)):
+                if not self.block.same(have, want):
+                    self.b.check(
+                        self.b.eq(have, want), "scan_shape", self.node, (have, want),
+                        (position, axis),
+                    )
+            return target
+
+        return provide
+
+    # ------------------------------------------------------------- after the loop
+
+    def _finish(self, states: list[_State], outs: list[View], loop: Loop) -> None:
+        b, op, block = self.b, self.op, self.block
+        results = iter(loop.results)
+        done = loop.steps
+        assert done is not None
+        for position, state in enumerate(states):
+            final = []
+            for init in state.inits:
+                if isinstance(init, Complex):
+                    final.append(Complex(next(results), next(results), init.dtype))
+                else:
+                    final.append(next(results))
+            variable = self.node.outputs[position]
+            if state.is_carry:
+                block.bound[variable] = (
+                    final[0]
+                    if state.kind == "scalar"
+                    else View(state.dtype, final[0], state.dims)
+                )
+            elif state.trace is not None:
+                block.bound[variable] = self._cut(state.trace, done)
+            else:
+                assert state.keep is not None
+                block.bound[variable] = self._last_rows(state, final)
+        for number, trace in enumerate(outs):
+            variable = self.node.outputs[op.n_taps + op.n_carries + number]
+            last_only = op.keep[op.n_taps + number] is not None
+            block.bound[variable] = trace if last_only else self._cut(trace, done)
+        if op.has_stop:
+            block.bound[self.node.outputs[-1]] = done
+        del b
+
+    def _cut(self, trace: View, done: Value) -> View:
+        if not self.op.has_stop:
+            return trace
+        return View(trace.dtype, trace.pointer, (done, *trace.dims[1:]))
+
+    def _last_rows(self, state: _State, final: list[Any]) -> View:
+        b = self.b
+        keep = state.keep
+        assert keep is not None
+        if state.kind == "rows" and keep == 1:
+            return View(state.dtype, final[0], (b.const(1), *state.dims))
+        buffer = b.temporary(state.dtype, (b.const(keep), *state.dims))
+        for k in range(keep):
+            row = b.row(buffer, k)
+            if state.kind == "scalar":
+                b.store(row, (), final[keep - 1 - k])
+            else:
+                self.block.copy(row, View(state.dtype, final[keep - 1 - k], state.dims))
+        return buffer

@@ -1,0 +1,249 @@
+"""log and its kin: log2, log10, log1p, and pow, which is exp of y log(x) in doubled precision.
+
+A positive number is split into 2**n and 1 + f with 1 + f within sqrt(2) of 1, by integer
+arithmetic on its bits (denormals are scaled up first).
+"""
+
+from __future__ import annotations
+
+import math
+
+from ltensor.lowering.vecmath import coefficients as table
+from ltensor.lowering.vecmath.builder import (
+    F32,
+    F64,
+    Builder,
+    Operand,
+    Pair,
+    Value,
+    fast_two_sum,
+    two_product,
+    two_sum,
+)
+from ltensor.lowering.vecmath.exponential import exp2, exp_pair
+
+_SQRT_HALF_BITS = {"f32": 0x3F3504F3, "f64": 0x3FE6A09E667F3BCD}
+_DENORMAL_SHIFT = {"f32": 23, "f64": 54}
+
+# n * high is exact; log(2) = high + low, log2(e) = high + low, log10(e), log10(2) likewise.
+_LN2 = {
+    "f32": (0.693145751953125, 1.428606765330187e-06),
+    "f64": (0.6931471803691238, 1.9082149292705877e-10),
+}
+_LOG2_E = {
+    "f32": (1.44287109375, -0.00017605285393074155),
+    "f64": (1.4426950407214463, 1.6751713164886512e-10),
+}
+_LOG10_E = {
+    "f32": (0.434326171875, -3.168997136526741e-05),
+    "f64": (0.4342944818781689, 2.5082946711645275e-11),
+}
+_LOG10_2 = {
+    "f32": (0.301025390625, 4.605039066518657e-06),
+    "f64": (0.30102999566361177, 3.694239077158931e-13),
+}
+
+
+def integer_to_float(biased: Value, bias: int) -> Value:
+    """Small non-negative integer minus bias, as a float.
+
+    Placed in the mantissa of 2**mantissa: AVX2 converts no 64-bit integers.
+    """
+    form = F32 if biased.kind == "i32" else F64
+    anchor = 2.0**form.mantissa
+    anchor_bits = (form.bias + form.mantissa) << form.mantissa
+    return (biased | anchor_bits).as_float() - (anchor + bias)
+
+
+def split(build: Builder, x: Value) -> Pair:
+    """(m, n) with x = m 2**n and m in [sqrt(1/2), sqrt(2)), for finite x > 0."""
+    form = x.format
+    shift = _DENORMAL_SHIFT[x.kind]
+    tiny = x < form.smallest_normal
+    scaled = build.where(tiny, x * 2.0**shift, x)
+    bits = scaled.bits() - _SQRT_HALF_BITS[x.kind]
+    # The exponent relative to sqrt(1/2) is at least -bias: biased, it is a small positive number.
+    biased = (bits + (form.bias << form.mantissa)) >> form.mantissa
+    m = ((bits & ((1 << form.mantissa) - 1)) + _SQRT_HALF_BITS[x.kind]).as_float()
+    n = integer_to_float(biased, form.bias)
+    return m, build.where(tiny, n - float(shift), n)
+
+
+def log_edges(build: Builder, x: Value, y: Value, at_zero: float = -math.inf) -> Value:
+    """Put the logarithm's values at 0, infinity, NaN and negative numbers into y."""
+    y = build.where(x < math.inf, y, x)  # infinity, and NaN since the comparison is ordered
+    y = build.where(x < 0.0, math.nan, y)
+    return build.where(x.eq(0.0), at_zero, y)
+
+
+def log_mantissa(build: Builder, f: Value) -> Pair:
+    """(h, t) with log(1 + f) = f - (h - t), h = f * f / 2 and t small."""
+    half_square = f * f * 0.5
+    if f.kind == "f32":
+        tail = build.polynomial(f, table.LOG["f32"])
+        return half_square, tail * f * (f * f)
+    s = f / (f + 2.0)
+    z = s * s
+    poly = build.polynomial(z, table.ATANH["f64"]) * z
+    return half_square, s * (half_square + poly)
+
+
+def log_scaled(build: Builder, f: Value, n: Value, low: Operand = 0.0) -> Value:
+    """n log(2) + log(1 + f) + low."""
+    half_square, tail = log_mantissa(build, f)
+    ln2_high, ln2_low = _LN2[f.kind]
+    tail = build.fma(n, ln2_low, tail)
+    if isinstance(low, Value):
+        tail = tail + low
+    return build.fma(n, ln2_high, f - (half_square - tail))
+
+
+def log(build: Builder, x: Value) -> Value:
+    """Natural logarithm."""
+    m, n = split(build, x)
+    return log_edges(build, x, log_scaled(build, m - 1.0, n))
+
+
+def _log_base(
+    build: Builder, x: Value, scale: tuple[float, float], unit: tuple[float, float]
+) -> Value:
+    """log(x) * scale, as n * unit + log(m) * scale with log(m) cut in two."""
+    m, n = split(build, x)
+    f = m - 1.0
+    half_square, tail = log_mantissa(build, f)
+    keep = -(1 << (12 if x.kind == "f32" else 32))
+    high = ((f - half_square).bits() & keep).as_float()
+    low = ((f - high) - half_square) + tail
+    scale_high, scale_low = scale
+    unit_high, unit_low = unit
+    small = build.fma(low + high, scale_low, low * scale_high)
+    if unit_low:
+        small = build.fma(n, unit_low, small)
+    main, error = two_sum(n * unit_high, high * scale_high)
+    return log_edges(build, x, main + (error + small))
+
+
+def log2(build: Builder, x: Value) -> Value:
+    """Logarithm to base 2; exact for powers of two."""
+    return _log_base(build, x, _LOG2_E[x.kind], (1.0, 0.0))
+
+
+def log10(build: Builder, x: Value) -> Value:
+    """Logarithm to base 10."""
+    return _log_base(build, x, _LOG10_E[x.kind], _LOG10_2[x.kind])
+
+
+def log1p_pair(build: Builder, x: Value, x_low: Operand = 0.0) -> Value:
+    """log(1 + x + x_low) for finite x > -1."""
+    u, lost = two_sum(x, 1.0)
+    if isinstance(x_low, Value):
+        lost = lost + x_low
+    m, n = split(build, u)
+    # m is u times a power of two; take the rounding error of 1 + x along at the same scale.
+    lost = lost * (m / u)
+    f = m - 1.0
+    exact = f + lost
+    return log_scaled(build, exact, n, (f - exact) + lost)
+
+
+def log1p(build: Builder, x: Value) -> Value:
+    """log(1 + x), accurate near 0."""
+    y = log1p_pair(build, x)
+    y = build.where(x < math.inf, y, x)
+    y = build.where(x < -1.0, math.nan, y)
+    y = build.where(x.eq(-1.0), -math.inf, y)
+    return build.where(build.abs(x) < x.format.smallest_normal, x, y)
+
+
+# -- pow --------------------------------------------------------------------------------------
+
+_THIRD = (2.0 / 3.0, 3.700743415417188e-17)
+_LN2_PAIR = (0.6931471805598903, 5.497923018708371e-14)
+
+
+def pair_times(build: Builder, a: Pair, b: Pair) -> Pair:
+    """Product of two doubled numbers, to about 2**-104."""
+    product, error = two_product(a[0], b[0])
+    error = error + build.fma(a[0], b[1], a[1] * b[0])
+    return fast_two_sum(product, error)
+
+
+def log_pair(build: Builder, x: Value, x_low: Operand = 0.0) -> Pair:
+    """log(x + x_low) of a positive f64 to about 2**-66, relative to it unless x is nearly 1."""
+    m, n = split(build, x)
+    f = m - 1.0
+    # s = f / (2 + f), doubled: the remainder of the quotient is exact.
+    denominator, denominator_low = two_sum(f, 2.0)
+    if isinstance(x_low, Value):
+        f_low = x_low * (m / x)
+        denominator_low = denominator_low + f_low
+    s = f / denominator
+    product, error = two_product(s, denominator)
+    remainder = (f - product) - error - s * denominator_low
+    if isinstance(x_low, Value):
+        remainder = remainder + f_low
+    s_pair = fast_two_sum(s, remainder / denominator)
+    z_pair = pair_times(build, s_pair, s_pair)
+    z = z_pair[0]
+    # log(1 + f) = 2 s + s z (2/3 + z tail)
+    tail = build.polynomial(z, table.ATANH_FIFTH["f64"]) * z
+    factor, lost = two_sum(tail, _THIRD[0])
+    cubic = pair_times(build, z_pair, (factor, lost + _THIRD[1]))
+    cubic = pair_times(build, s_pair, cubic)
+    main, low = fast_two_sum(s_pair[0] + s_pair[0], cubic[0])
+    low = low + (s_pair[1] + s_pair[1]) + cubic[1]
+    high, carry = two_sum(n * _LN2_PAIR[0], main)
+    low = carry + build.fma(n, _LN2_PAIR[1], low)
+    return fast_two_sum(high, low)
+
+
+def positive_power(build: Builder, x: Value, y: Value) -> Value:
+    """x**y for finite x > 0 and finite y."""
+    if x.kind == "f32":
+        return _power_through_double(build, x, y)
+    high, low = log_pair(build, x)
+    # Beyond this the result is 0, 1 or infinity anyway, and the product must stay finite.
+    y = build.max(build.min(y, 1e300), -1e300)
+    product, error = two_product(high, y)
+    error = build.fma(low, y, error)
+    total, rest = fast_two_sum(product, error)
+    inside = build.abs(total) < 800.0
+    return exp_pair(build, total, build.where(inside, rest, 0.0))
+
+
+def _power_through_double(build: Builder, x: Value, y: Value) -> Value:
+    wide_x, wide_y = x.to("f64"), y.to("f64")
+    m, n = split(build, wide_x)
+    f = m - 1.0
+    half_square, tail = log_mantissa(build, f)
+    log2_m = (f - (half_square - tail)) * 1.4426950408889634
+    return exp2(build, (n + log2_m) * wide_y).to("f32")
+
+
+def pow(build: Builder, x: Value, y: Value) -> Value:
+    """x**y by the rules of C99."""
+    form = x.format
+    size = build.abs(x)
+    result = positive_power(build, size, y)
+    y_negative, y_positive = y < 0.0, y > 0.0
+    infinite_or_zero = build.where(y_negative, 0.0, build.constant(x.kind, math.inf))
+    result = build.where(size.eq(math.inf), infinite_or_zero, result)
+    zero_or_infinite = build.where(y_negative, math.inf, build.constant(x.kind, 0.0))
+    result = build.where(size.eq(0.0), zero_or_infinite, result)
+    # y = +-infinity: towards 0 or infinity by the side of 1 on which |x| is.
+    grows = (size > 1.0) & y_positive | (size < 1.0) & y_negative
+    limit = build.where(grows, math.inf, build.constant(x.kind, 0.0))
+    limit = build.where(size.eq(1.0), 1.0, limit)
+    result = build.where(build.abs(y).eq(math.inf), limit, result)
+    # The sign: negative for a negative base (-0 too) and an odd exponent.
+    y_floor = build.intrinsic("floor", y)
+    half = y * 0.5
+    is_integer = y_floor.eq(y)
+    is_odd = is_integer & build.intrinsic("floor", half).ne(half)
+    sign = x.bits() & form.sign_bit
+    flip = build.where(is_odd, sign, build.constant(form.int_kind, 0))
+    result = (result.bits() ^ flip).as_float()
+    finite_negative = (x < 0.0) & (x > -math.inf)
+    result = build.where(finite_negative & ~is_integer, math.nan, result)
+    result = build.where(x.is_nan() | y.is_nan(), x + y, result)
+    return build.where(x.eq(1.0) | y.eq(0.0), 1.0, result)

@@ -1,0 +1,236 @@
+"""A whole Function as one native core: inputs from the frame, shared variables from their cells.
+
+The core computes all outputs and all new values of shared variables first, and writes shared
+variables at the very end: a call that fails leaves them as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ltensor.errors import UnsupportedError
+from ltensor.ir import dtypes as dt
+from ltensor.ir.function import Function
+from ltensor.ir.graph import Apply, Constant, Variable
+from ltensor.ir.types import RandomStateType, TensorType
+from ltensor.lowering.block import Block
+from ltensor.lowering.builder import Builder
+from ltensor.lowering.program import Program, Value, View
+
+#: words of a random state buffer
+STATE_WORDS = 640
+
+
+@dataclass
+class Signature:
+    """How the inputs and outputs of a Function meet the outside.
+
+    Attributes
+    ----------
+    n_arguments : int
+        The first inputs are arguments of the call, the others shared variables.
+    n_results : int
+        The first outputs are returned, the others are new values of shared variables.
+    updated : list of int
+        For every further output the number of the shared variable that takes it.
+    """
+
+    n_arguments: int
+    n_results: int
+    updated: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Lowered:
+    """A program with what its table of addresses must hold."""
+
+    program: Program
+    table: list[tuple[str, Any]]
+    function: Function
+    signature: Signature
+
+
+class WholeFunction:
+    """Lowers one Function; the context that blocks share."""
+
+    def __init__(
+        self,
+        function: Function,
+        signature: Signature,
+        frame: Any,
+        name: str = "core",
+    ) -> None:
+        self.b = Builder(name)
+        self.function = function
+        self.signature = signature
+        self.frame = frame
+        self.table: list[tuple[str, Any]] = []
+        self._constants: dict[Any, View] = {}
+        self._entries: dict[Any, int] = {}
+
+    # ------------------------------------------------------------- the context of blocks
+
+    def entry(self, kind: str, thing: Any, key: Any = None) -> int:
+        """The table entry for ``thing``."""
+        key = (kind, id(thing) if key is None else key)
+        found = self._entries.get(key)
+        if found is None:
+            found = self._entries[key] = len(self.table)
+            self.table.append((kind, thing))
+        return found
+
+    def constant(self, variable: Variable) -> View:
+        """A View of a constant's data."""
+        assert isinstance(variable, Constant)
+        key = variable.signature()
+        found = self._constants.get(key)
+        if found is None:
+            data = np.ascontiguousarray(variable.data)
+            pointer = self.b.table(self.entry("data", data, key))
+            dims = tuple(self.b.const(n) for n in variable.data.shape)
+            found = self._constants[key] = View(variable.type.dtype, pointer, dims)
+        return found
+
+    def lower_region(self, block: Block, node: Apply, kind: str) -> None:
+        """Ops with regions, and user ops."""
+        if kind == "region":
+            from ltensor.lowering.regions import lower_region
+
+            lower_region(self, block, node)
+        elif kind == "python":
+            from ltensor.lowering.callback import lower_callback
+
+            lower_callback(self, block, node)
+        else:
+            raise UnsupportedError(f"{node.op} of kind {kind!r} cannot be compiled")
+
+    # ------------------------------------------------------------- the whole
+
+    def lower(self) -> Lowered:
+        """Build the program."""
+        b, sign = self.b, self.signature
+        bound: dict[Variable, Any] = {}
+        cells: list[Value] = []
+        for number, variable in enumerate(self.function.inputs):
+            if number < sign.n_arguments:
+                self._bind_argument(bound, number, variable)
+            else:
+                cell = b.table(self.entry("cell", number - sign.n_arguments, number))
+                cells.append(cell)
+                self._bind_cell(bound, cell, variable)
+        results = self.function.outputs[: sign.n_results]
+        news = self.function.outputs[sign.n_results :]
+        destinations: dict[Variable, Callable[[Sequence[Value]], View]] = {}
+        again: list[tuple[int, Variable]] = []
+        for number, variable in enumerate(results):
+            if variable in destinations or variable in bound:
+                again.append((number, variable))
+            else:
+                destinations[variable] = self._output(number, variable)
+        block = Block(self, self.function, bound, destinations)
+        block.run()
+        block.finish()
+        for number, variable in again:
+            block.write(variable, self._output(number, variable))
+        self._commit(block, news, cells)
+        return Lowered(b.program, self.table, self.function, sign)
+
+    def _bind_argument(self, bound: dict[Variable, Any], number: int, variable: Variable) -> None:
+        b = self.b
+        kind = variable.type
+        if not isinstance(kind, TensorType):
+            raise UnsupportedError(f"an argument of type {kind} cannot be compiled: {variable}")
+        pointer = b.frame(self.frame.input_data(number), "ptr")
+        dims = tuple(
+            b.const(size) if size == 1 else b.frame(self.frame.input_dim(number, axis))
+            for axis, size in enumerate(kind.shape)
+        )
+        view = View(kind.dtype, pointer, dims)
+        bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
+
+    def _bind_cell(self, bound: dict[Variable, Any], cell: Value, variable: Variable) -> None:
+        b = self.b
+        kind = variable.type
+        pointer = b.raw_load(cell, 0, "ptr")
+        if isinstance(kind, RandomStateType):
+            bound[variable] = View("uint32", pointer, (b.const(STATE_WORDS),))
+            return
+        if not isinstance(kind, TensorType):
+            bound[variable] = pointer
+            return
+        dims = tuple(
+            b.const(1) if size == 1 else b.raw_load(cell, 2 + axis)
+            for axis, size in enumerate(kind.shape)
+        )
+        view = View(kind.dtype, pointer, dims)
+        bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
+
+    def _output(self, number: int, variable: Variable) -> Callable[[Sequence[Value]], View]:
+        kind = variable.type
+        if not isinstance(kind, TensorType):
+            raise UnsupportedError(f"an output of type {kind} cannot be compiled: {variable}")
+
+        def provide(dims: Sequence[Value]) -> View:
+            type_number = int(np.dtype(kind.dtype).num)
+            slot = self.frame.output_object(number)
+            pointer = self.b.effect("alloc_output", "ptr", tuple(dims), (slot, type_number))
+            return View(kind.dtype, pointer, tuple(dims))
+
+        return provide
+
+    def _commit(self, block: Block, news: Sequence[Variable], cells: list[Value]) -> None:
+        """Write the new values of shared variables."""
+        b = self.b
+        ready: list[tuple[Value, Variable, Any]] = []
+        for which, variable in zip(self.signature.updated, news, strict=True):
+            shared = self.function.inputs[self.signature.n_arguments + which]
+            if variable is shared:
+                continue
+            cell = cells[which]
+            if isinstance(variable.type, TensorType):
+                if variable.type.ndim == 0:
+                    ready.append((cell, variable, block.scalar(variable)))
+                    continue
+                view = block.dense(variable)
+                source = block.bound.get(variable)
+                if any(source is block.bound.get(v) for v in self.function.inputs):
+                    # another shared variable's buffer, which may be overwritten first
+                    copy = b.temporary(view.dtype, view.dims)
+                    block.copy(copy, view)
+                    view = copy
+                ready.append((cell, variable, view))
+            else:
+                ready.append((cell, variable, block.value(variable)))
+        for cell, variable, value in ready:
+            if isinstance(value, View) and isinstance(variable.type, TensorType):
+                self._fit_cell(cell, variable, value)
+        for cell, variable, value in ready:
+            pointer = b.raw_load(cell, 0, "ptr")
+            if isinstance(value, View):
+                size = b.mul(b.size(value.dims), dt.item_size(value.dtype))
+                b.memcpy(pointer, b.shifted(value, 0), size)
+            else:
+                b.store(View(variable.type.dtype, pointer, ()), (), value)
+
+    def _fit_cell(self, cell: Value, variable: Variable, value: View) -> None:
+        """Make room for a new value of another shape (rare: done by Python)."""
+        b = self.b
+        same: Any = b.const(True, "bool")
+        for axis, size in enumerate(value.dims):
+            same = b.and_(same, b.eq(b.raw_load(cell, 2 + axis), size))
+        with b.if_(b.not_(same)):
+            dims = b.temporary("int64", (b.const(max(1, len(value.dims))),))
+            for axis, size in enumerate(value.dims):
+                b.store(dims, (axis,), size)
+            resize = b.table(self.entry("resize", None, "resize"))
+            status = b.call_pointer(resize, (cell, dims.pointer), "int64")
+            b.check(b.eq(status, 0), "memory", None)
+
+
+def lower(function: Function, signature: Signature, frame: Any, name: str = "core") -> Lowered:
+    """Lower a Function to a kernel program."""
+    return WholeFunction(function, signature, frame, name).lower()

@@ -1,0 +1,391 @@
+"""Convolutions of any number of spatial dimensions as matrix products.
+
+Forward, gradient of the filters and gradient of the images share one matrix per image, ``columns``:
+row (channel, kernel position), column (output position), element the pixel those two meet at.
+With filters as a matrix W: ``out = W columns``, ``dW = d_out columns'``, ``d_columns = W' d_out``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ltensor.ir.build import constant
+from ltensor.ir.graph import Variable
+
+Pads = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How images, filters and results lie over each other.
+
+    Attributes
+    ----------
+    border : str or tuple of pairs
+        ``'valid'``, ``'full'``, ``'half'``, or the zeros before and after every dimension.
+    stride, dilation : tuple of int
+    flip : bool
+        Whether filters are turned round (convolution) or not (correlation).
+    groups : int
+        Number of groups of channels that do not mix.
+    """
+
+    border: Any
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    flip: bool
+    groups: int
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.stride)
+
+    def padded(self) -> bool:
+        """Whether there may be zeros around the images."""
+        return self.border != "valid" and self.border != ((0, 0),) * self.rank
+
+    def pad(self, calc: Any, axis: int, kernel: Any) -> tuple[Any, Any]:
+        """Zeros before and after along a dimension; ``calc`` computes with sizes."""
+        if self.border == "valid":
+            return 0, 0
+        if self.border == "full":
+            size = calc.mul(calc.sub(kernel, 1), self.dilation[axis])
+            return size, size
+        if self.border == "half":
+            size = calc.half(calc.add(calc.mul(calc.sub(kernel, 1), self.dilation[axis]), 1))
+            return size, size
+        before, after = self.border[axis]
+        return before, after
+
+    def output_size(self, calc: Any, axis: int, image: Any, kernel: Any) -> Any:
+        """Size of the result along a dimension."""
+        before, after = self.pad(calc, axis, kernel)
+        total = calc.add(calc.add(image, before), after)
+        room = calc.sub(total, calc.mul(calc.sub(kernel, 1), self.dilation[axis]))
+        # room - 1 places beside the first, of which every stride-th counts
+        return calc.add(calc.floor_div(calc.sub(room, 1), self.stride[axis]), 1)
+
+    def input_size(self, calc: Any, axis: int, out: Any, kernel: Any) -> Any:
+        """The smallest image size that gives ``out`` places."""
+        before, after = self.pad(calc, axis, kernel)
+        span = calc.add(
+            calc.mul(calc.sub(out, 1), self.stride[axis]),
+            calc.add(calc.mul(calc.sub(kernel, 1), self.dilation[axis]), 1),
+        )
+        return calc.sub(calc.sub(span, before), after)
+
+
+class PlainSizes:
+    """Arithmetic of sizes on Python ints."""
+
+    add = staticmethod(lambda a, b: a + b)
+    sub = staticmethod(lambda a, b: a - b)
+    mul = staticmethod(lambda a, b: a * b)
+    floor_div = staticmethod(lambda a, b: a // b)
+    half = staticmethod(lambda a: a // 2)
+
+
+class GraphSizes:
+    """Arithmetic of sizes as int64 scalar variables."""
+
+    @staticmethod
+    def _lift(a: Any) -> Variable:
+        return a if isinstance(a, Variable) else constant(int(a), dtype="int64")
+
+    @classmethod
+    def _known(cls, a: Any) -> int | None:
+        from ltensor.ir.build import constant_value
+
+        if isinstance(a, (int, np.integer)):
+            return int(a)
+        value = constant_value(a)
+        return None if value is None else int(value)
+
+    @classmethod
+    def add(cls, a: Any, b: Any) -> Any:
+        """a + b."""
+        from ltensor.ops.arithmetic import add
+
+        x, y = cls._known(a), cls._known(b)
+        if x is not None and y is not None:
+            return cls._lift(x + y)
+        if x == 0 or y == 0:
+            return b if x == 0 else a
+        return add(cls._lift(a), cls._lift(b))
+
+    @classmethod
+    def sub(cls, a: Any, b: Any) -> Any:
+        """a - b."""
+        from ltensor.ops.arithmetic import sub
+
+        x, y = cls._known(a), cls._known(b)
+        if x is not None and y is not None:
+            return cls._lift(x - y)
+        return a if y == 0 else sub(cls._lift(a), cls._lift(b))
+
+    @classmethod
+    def mul(cls, a: Any, b: Any) -> Any:
+        """a * b."""
+        from ltensor.ops.arithmetic import mul
+
+        x, y = cls._known(a), cls._known(b)
+        if x is not None and y is not None:
+            return cls._lift(x * y)
+        if x == 1 or y == 1:
+            return b if x == 1 else a
+        return mul(cls._lift(a), cls._lift(b))
+
+    @classmethod
+    def floor_div(cls, a: Any, b: Any) -> Any:
+        """a // b."""
+        from ltensor.ops.arithmetic import int_div
+
+        x, y = cls._known(a), cls._known(b)
+        if x is not None and y is not None:
+            return cls._lift(x // y)
+        return a if y == 1 else int_div(cls._lift(a), cls._lift(b))
+
+    @classmethod
+    def half(cls, a: Any) -> Any:
+        """a // 2."""
+        return cls.floor_div(a, 2)
+
+
+class NativeSizes:
+    """Arithmetic of sizes in a kernel program."""
+
+    def __init__(self, b: Any) -> None:
+        self.b = b
+
+    def _lift(self, a: Any) -> Any:
+        return self.b.const(a) if isinstance(a, int) else a
+
+    def add(self, a: Any, b: Any) -> Any:
+        """a + b."""
+        return self.b.add(self._lift(a), self._lift(b))
+
+    def sub(self, a: Any, b: Any) -> Any:
+        """a - b."""
+        return self.b.sub(self._lift(a), self._lift(b))
+
+    def mul(self, a: Any, b: Any) -> Any:
+        """a * b."""
+        return self.b.mul(self._lift(a), self._lift(b))
+
+    def floor_div(self, a: Any, b: Any) -> Any:
+        """a // b."""
+        return a if b == 1 else self.b.floor_div(self._lift(a), b)
+
+    def half(self, a: Any) -> Any:
+        """a // 2."""
+        return self.b.floor_div(self._lift(a), 2)
+
+
+# ---------------------------------------------------------------------------- NumPy reference
+
+
+def _meetings(geometry: Geometry, kernel: Sequence[int], out: Sequence[int]) -> Any:
+    """For every kernel position the slices of the padded image it meets."""
+    for position in product(*map(range, kernel)):
+        window = []
+        for axis, i in enumerate(position):
+            i = kernel[axis] - 1 - i if geometry.flip else i
+            start, step = i * geometry.dilation[axis], geometry.stride[axis]
+            window.append(slice(start, start + (out[axis] - 1) * step + 1, step))
+        yield position, tuple(window)
+
+
+def _frame(geometry: Geometry, kernel: Sequence[int]) -> list[tuple[int, int]]:
+    return [geometry.pad(PlainSizes, axis, k) for axis, k in enumerate(kernel)]
+
+
+def _groups(geometry: Geometry, *arrays: np.ndarray) -> Any:
+    """The arrays (with channels on axis 1) cut by groups."""
+    return zip(*(np.split(a, geometry.groups, axis=1) for a in arrays), strict=True)
+
+
+def forward_reference(geometry: Geometry, img: np.ndarray, kern: np.ndarray) -> np.ndarray:
+    """The results by NumPy."""
+    kernel = kern.shape[2:]
+    pads = _frame(geometry, kernel)
+    padded = np.pad(img, [(0, 0), (0, 0), *pads])
+    out = [
+        geometry.output_size(PlainSizes, axis, n, k)
+        for axis, (n, k) in enumerate(zip(img.shape[2:], kernel, strict=True))
+    ]
+    parts = []
+    filters = np.split(kern, geometry.groups, axis=0)
+    for images, weights in zip(np.split(padded, geometry.groups, axis=1), filters, strict=True):
+        total = np.zeros((img.shape[0], weights.shape[0], *out), img.dtype)
+        for position, window in _meetings(geometry, kernel, out):
+            patch = images[(slice(None), slice(None), *window)]
+            w = weights[(slice(None), slice(None), *position)]
+            total += np.einsum("nc...,oc->no...", patch, w)
+        parts.append(total)
+    return np.concatenate(parts, axis=1)
+
+
+def weights_reference(
+    geometry: Geometry, img: np.ndarray, top: np.ndarray, kernel: Sequence[int]
+) -> np.ndarray:
+    """The gradient of the filters by NumPy."""
+    padded = np.pad(img, [(0, 0), (0, 0), *_frame(geometry, kernel)])
+    parts = []
+    for images, tops in _groups(geometry, padded, top):
+        total = np.zeros((tops.shape[1], images.shape[1], *kernel), img.dtype)
+        for position, window in _meetings(geometry, kernel, top.shape[2:]):
+            patch = images[(slice(None), slice(None), *window)]
+            rows = [a.reshape(*a.shape[:2], int(np.prod(a.shape[2:]))) for a in (patch, tops)]
+            total[(slice(None), slice(None), *position)] = np.einsum("ncp,nop->oc", *rows)
+        parts.append(total)
+    return np.concatenate(parts, axis=0)
+
+
+def inputs_reference(
+    geometry: Geometry, kern: np.ndarray, top: np.ndarray, image: Sequence[int]
+) -> np.ndarray:
+    """The gradient of the images by NumPy."""
+    kernel = kern.shape[2:]
+    pads = _frame(geometry, kernel)
+    sizes = [n + sum(p) for n, p in zip(image, pads, strict=True)]
+    parts = []
+    filters = np.split(kern, geometry.groups, axis=0)
+    for weights, tops in zip(filters, np.split(top, geometry.groups, axis=1), strict=True):
+        total = np.zeros((top.shape[0], weights.shape[1], *sizes), top.dtype)
+        for position, window in _meetings(geometry, kernel, top.shape[2:]):
+            w = weights[(slice(None), slice(None), *position)]
+            total[(slice(None), slice(None), *window)] += np.einsum("no...,oc->nc...", tops, w)
+        parts.append(total)
+    inner = tuple(slice(p[0], p[0] + n) for n, p in zip(image, pads, strict=True))
+    return np.concatenate(parts, axis=1)[(slice(None), slice(None), *inner)]
+
+
+# -------------------------------------------------------------------------------- lowering
+
+
+class Columns:
+    """The matrix ``columns`` of one group of channels of one image, in a buffer of the call.
+
+    Parameters
+    ----------
+    b : Builder
+    geometry : Geometry
+    dtype : str
+    channels : Value
+        Channels of a group.
+    image, kernel, out : sequence of Value
+        Spatial sizes.
+    """
+
+    def __init__(
+        self,
+        b: Any,
+        geometry: Geometry,
+        dtype: str,
+        channels: Any,
+        image: Sequence[Any],
+        kernel: Sequence[Any],
+        out: Sequence[Any],
+    ) -> None:
+        self.b = b
+        self.geometry = geometry
+        self.dtype = dtype
+        self.channels = channels
+        self.image, self.kernel, self.out = list(image), list(kernel), list(out)
+        sizes = NativeSizes(b)
+        self.before = [geometry.pad(sizes, a, k)[0] for a, k in enumerate(self.kernel)]
+        self.rows = b.mul(channels, b.size(self.kernel))
+        self.places = b.size(self.out)
+        self.buffer = b.temporary(dtype, [channels, *self.kernel, *self.out])
+
+    def gather(self, images: Any, number: Any, first: Any) -> None:
+        """Fill the matrix from channels ``first``... of image ``number``."""
+        b = self.b
+
+        def fill(index: list[Any], low: Any, high: Any, source: Any) -> None:
+            *outer, last = index
+            if self.geometry.padded():
+                with b.loop(low, kind="vector") as loop:
+                    b.store(self.buffer, [*outer, loop.index], b.const(0, self.dtype))
+            with b.loop(b.sub(high, low), kind="vector") as loop:
+                x = b.add(low, loop.index)
+                b.store(self.buffer, [*outer, x], b.load(images, source(x)))
+            if self.geometry.padded():
+                with b.loop(b.sub(last, high), kind="vector") as loop:
+                    x = b.add(high, loop.index)
+                    b.store(self.buffer, [*outer, x], b.const(0, self.dtype))
+
+        self._each_row(number, first, fill)
+
+    def scatter(self, images: Any, number: Any, first: Any) -> None:
+        """Add the matrix to the pixels it was made of."""
+        b = self.b
+
+        def spread(index: list[Any], low: Any, high: Any, source: Any) -> None:
+            outer = index[:-1]
+            with b.loop(b.sub(high, low), kind="vector") as loop:
+                x = b.add(low, loop.index)
+                place = source(x)
+                value = b.load(self.buffer, [*outer, x])
+                b.store(images, place, b.add(b.load(images, place), value))
+
+        self._each_row(number, first, spread)
+
+    def _each_row(self, number: Any, first: Any, action: Any) -> None:
+        """``action(index, low, high, source)`` for every run of the innermost dimension.
+
+        ``index`` is the row's index in the buffer with the run's length last; places ``low`` to
+        ``high`` of the run meet pixels, whose index ``source(x)`` gives.
+        """
+        b, geometry, rank = self.b, self.geometry, self.geometry.rank
+        with ExitStack() as stack:
+
+            def loop(extent: Any) -> Any:
+                return stack.enter_context(b.loop(extent)).index
+
+            channel = loop(self.channels)
+            kernel = [loop(n) for n in self.kernel]
+            shift = []
+            for axis, i in enumerate(kernel):
+                if geometry.flip:
+                    i = b.sub(b.sub(self.kernel[axis], 1), i)
+                shift.append(b.sub(b.mul(i, geometry.dilation[axis]), self.before[axis]))
+            places = [loop(n) for n in self.out[:-1]]
+            pixels, inside = [], b.const(True, "bool")
+            for axis, place in enumerate(places):
+                pixel = b.add(b.mul(place, geometry.stride[axis]), shift[axis])
+                pixels.append(pixel)
+                if geometry.padded():
+                    within = b.and_(b.ge(pixel, 0), b.lt(pixel, self.image[axis]))
+                    inside = b.and_(inside, within)
+            length, step, base = self.out[-1], geometry.stride[-1], shift[-1]
+            low, high = b.const(0), length
+            if geometry.padded():
+                sizes = NativeSizes(b)
+                # the first x with x * step + base >= 0 and the first with it >= the image's size
+                start = sizes.floor_div(b.add(b.sub(b.const(0), base), step - 1), step)
+                stop = sizes.floor_div(b.add(b.sub(self.image[rank - 1], base), step - 1), step)
+                low = b.min(b.max(start, 0), length)
+                high = b.max(b.min(stop, length), low)
+                low = b.select(inside, low, length)
+                high = b.select(inside, high, length)
+
+            def source(x: Any) -> list[Any]:
+                last = b.add(b.mul(x, step), base)
+                return [number, b.add(first, channel), *pixels, last]
+
+            action([channel, *kernel, *places, length], low, high, source)
+
+
+def zero_fill(b: Any, view: Any) -> None:
+    """Set a dense buffer to zero."""
+    flat = type(view)(view.dtype, view.pointer, (b.size(view.dims),), None, view.offset)
+    with b.loop(flat.dims[0], kind="vector") as loop:
+        b.store(flat, [loop.index], b.const(0, view.dtype))

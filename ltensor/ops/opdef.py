@@ -1,0 +1,145 @@
+"""Kinds of operations and the registry.
+
+Every operation belongs to one kind, by which the lowering treats it:
+
+============  ==================================================================================
+pointwise     one element of the result from the same element of each operand (``ops.elementwise``)
+indexed       one element of the result from elements of the operands at other indices: ``element``
+reduction     ``identity``, ``combine``, ``finish`` over some axes (``ops.reduce``)
+kernel        its own loops, written with the loop builder, or a call of the run time: ``lower``
+region        holds sub-graphs (scan, ifelse); lowered by the lowering itself
+python        a user's ``perform``, called back
+============  ==================================================================================
+
+The emitter that ``element``, ``combine`` and ``lower`` receive is `ltensor.lowering.builder.Builder`
+(or anything with its methods: ``add``, ``mul``, ``select``, ``exp``, ``load``, ``loop``, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ltensor.ir import dtypes
+from ltensor.ir.graph import Apply, Op, Variable
+from ltensor.ir.types import TensorType, tensor_type
+
+#: every declared operation by name; the conformance table, the docs and the parser read it
+REGISTRY: dict[str, Declaration] = {}
+
+
+@dataclass
+class Declaration:
+    """One entry of the registry.
+
+    Attributes
+    ----------
+    name : str
+        Name in the textual IR.
+    doc : str
+        One sentence.
+    make : callable
+        Builds the op from its attributes (keyword arguments).
+    samples : callable
+        ``samples(rng, dtype)`` yields ``Sample``: how the conformance table calls it.
+    ulp : float
+        Tolerance of the compiled code against the reference, in units in the last place.
+    """
+
+    name: str
+    doc: str
+    make: Callable[..., Op]
+    samples: Callable[..., Any] | None = None
+    ulp: float = 4
+    dtypes: tuple[str, ...] = ()
+    differentiable: bool = True
+    gradient_dtypes: tuple[str, ...] = ("float64",)
+
+
+@dataclass
+class Sample:
+    """A call of an op for the conformance table.
+
+    Attributes
+    ----------
+    build : callable
+        From variables of the arrays to the output variable(s).
+    arrays : list of ndarray
+    label : str
+    differentiable : bool
+        Whether the gradient is compared with finite differences for this sample.
+    """
+
+    build: Callable[..., Any]
+    arrays: list[Any]
+    label: str = ""
+    differentiable: bool = True
+    ulp: float | None = None
+    which: tuple[int, ...] = field(default=())
+
+
+def declare(declaration: Declaration) -> Declaration:
+    """Enter an operation in the registry.
+
+    Raises
+    ------
+    ValueError
+        If another operation has that name.
+    """
+    if declaration.name in REGISTRY:
+        raise ValueError(f"operation {declaration.name!r} is declared twice")
+    REGISTRY[declaration.name] = declaration
+    return declaration
+
+
+class DeclaredOp(Op):
+    """An operation of ltensor's own: has a kind and a name in the textual IR."""
+
+    kind: ClassVar[str] = "kernel"
+    #: name in the textual IR; attributes are ``__props__``
+    ir_name: str = ""
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes printed in the textual IR."""
+        return {name: getattr(self, name) for name in self.__props__}
+
+
+class IndexedOp(DeclaredOp):
+    """Result elements come from operand elements at computed indices; free when fused.
+
+    Subclasses define ``element(e, node, operands, index)``: ``operands[k].at(index)`` is an element
+    of operand ``k``, ``operands[k].dims`` its sizes, ``operands[k].value`` its value if 0-d.
+
+    ``affine`` says that the result is a strided view of operand 0, addressed by ``source_index``;
+    then ``element`` follows from it and the lowering may pass a view where a buffer is wanted.
+    """
+
+    kind = "indexed"
+    affine: ClassVar[bool] = False
+
+    def element(self, e: Any, node: Apply, operands: Sequence[Any], index: Sequence[Any]) -> Any:
+        return operands[0].at(self.source_index(e, node, operands, index))
+
+    def source_index(
+        self, e: Any, node: Apply, operands: Sequence[Any], index: Sequence[Any]
+    ) -> list[Any]:
+        """The index in operand 0 of the element at ``index`` of the result."""
+        raise NotImplementedError
+
+
+def output_like(variable: Variable, dtype: str | None = None) -> Variable:
+    """A fresh variable of the type of ``variable``, perhaps of another dtype."""
+    kind: Any = variable.type
+    return tensor_type(dtype or kind.dtype, kind.shape).make_variable()
+
+
+def new_tensor(dtype: str, shape: Sequence[int | None]) -> Variable:
+    """A fresh variable; sizes other than 1 are forgotten unless they are ints."""
+    return tensor_type(dtype, tuple(shape)).make_variable()
+
+
+def is_discrete(variable: Variable) -> bool:
+    """Whether the variable holds integers or bools."""
+    kind = variable.type
+    return isinstance(kind, TensorType) and dtypes.is_discrete(kind.dtype)

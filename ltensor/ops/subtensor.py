@@ -1,0 +1,491 @@
+"""Basic indexing by ints and slices: `Subtensor` reads, `IncSubtensor` adds to or sets a part.
+
+The structure of the index is static (see `ltensor.ops.slicing`); its symbolic numbers are scalar
+operands after the array. Negative ints count from the end, slices are clipped as Python's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from ltensor.ir import dtypes as dt
+from ltensor.ir.build import as_tensor, constant
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.types import disconnected_type
+from ltensor.ops.elementwise import fit_gradient, zero_gradient
+from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
+from ltensor.ops.samples import draw
+from ltensor.ops.slicing import (
+    FULL,
+    Pattern,
+    as_int64,
+    count_scalars,
+    emit_start,
+    emit_wrapped,
+    entry_text,
+    is_full,
+    numpy_index,
+    resolve,
+    slice_length,
+)
+
+
+def _hashable(pattern: Sequence[Any]) -> Pattern:
+    return tuple(tuple(p) if isinstance(p, list) else p for p in pattern)
+
+
+def check_scalars(op: Any, scalars: Sequence[Any]) -> list[Variable]:
+    """The scalar operands of an index.
+
+    Raises
+    ------
+    TypeError
+        If one is no integer scalar.
+    """
+    variables = [as_tensor(s) for s in scalars]
+    if len(variables) != count_scalars(op.idx_list):
+        raise ValueError(f"{op} takes {count_scalars(op.idx_list)} scalars, got {len(variables)}")
+    for v in variables:
+        if v.type.ndim != 0 or not dt.is_integer(v.type.dtype):
+            raise TypeError("Expected an integer scalar as an index", v, v.type)
+    return variables
+
+
+def region_sizes(pattern: Pattern, x: Variable) -> list[int | None]:
+    """Static sizes of ``x[pattern]``; Theano's rule says which stay broadcastable."""
+    result: list[int | None] = []
+    sizes = x.type.shape
+    for entry, size in zip(pattern, sizes, strict=False):
+        if not isinstance(entry, tuple):
+            continue
+        start, stop, step = entry
+        if size == 1:
+            from_zero = start is None or start == 0
+            stays = from_zero and (stop is None or (isinstance(stop, int) and stop > 0))
+            result.append(1 if stays else None)
+        elif size is None or any(isinstance(p, str) for p in entry):
+            result.append(None)
+        else:
+            length = len(range(*slice(start, stop, step).indices(size)))
+            # a slice that happens to have one element does not stretch
+            result.append(None if length == 1 else length)
+    return [*result, *sizes[len(pattern) :]]
+
+
+def region_shape(pattern: Pattern, scalars: Sequence[Any], dims: Sequence[Any]) -> list[Any]:
+    """The sizes of ``x[pattern]`` as int64 scalars, where ``dims`` are those of ``x``."""
+    result = []
+    for entry, size in zip(resolve(pattern, scalars), dims, strict=False):
+        if isinstance(entry, tuple):
+            result.append(as_int64(slice_length(entry, size)))
+    return [*result, *dims[len(pattern) :]]
+
+
+def check_bounds(
+    e: Any, node: Apply, pattern: Pattern, scalars: Sequence[Any], dims: Sequence[Any]
+) -> None:
+    """Run-time checks of the ints of an index against the sizes ``dims``."""
+    for axis, entry in enumerate(resolve(pattern, scalars)):
+        if isinstance(entry, tuple):
+            step = entry[2]
+            if step is not None and not isinstance(step, int):
+                e.check(e.ne(e.cast(step, "int64"), 0), "zero_step", node)
+            continue
+        size = dims[axis]
+        value = e.const(entry) if isinstance(entry, int) else e.cast(entry, "int64")
+        inside = e.and_(e.ge(value, e.neg(size)), e.lt(value, size))
+        if isinstance(entry, int):
+            inside = e.lt(value, size) if entry >= 0 else e.ge(value, e.neg(size))
+        e.check(inside, "index", node, (value, size), (axis,))
+
+
+class Subtensor(IndexedOp):
+    """A part of an array: ints and slices. A strided view where one is wanted."""
+
+    __props__ = ("idx_list",)
+    affine = True
+    ir_name = "subtensor"
+
+    def __init__(self, idx_list: Sequence[Any]) -> None:
+        self.idx_list = _hashable(idx_list)
+
+    def __str__(self) -> str:
+        return f"Subtensor{{{', '.join(map(entry_text, self.idx_list))}}}"
+
+    __repr__ = __str__
+
+    def make_node(self, x: Any, *scalars: Any) -> Apply:
+        x = as_tensor(x)
+        if len(self.idx_list) > x.type.ndim:
+            raise ValueError("The index list is longer than the number of dimensions", x)
+        variables = check_scalars(self, scalars)
+        sizes = region_sizes(self.idx_list, x)
+        return Apply(self, [x, *variables], [new_tensor(x.type.dtype, sizes)])
+
+    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
+        x, *scalars = inputs
+        output_storage[0][0] = np.asarray(x[numpy_index(self.idx_list, scalars)])
+
+    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
+        return [tuple(region_shape(self.idx_list, node.inputs[1:], shapes[0]))]
+
+    @property
+    def pattern(self) -> Pattern:
+        """The static part of the index."""
+        return self.idx_list
+
+    def constant_slice(self, node: Apply) -> slice | None:
+        """The slice, if this is one slice of a vector by constants."""
+        if len(self.idx_list) != 1 or not isinstance(self.idx_list[0], tuple):
+            return None
+        if any(isinstance(part, str) for part in self.idx_list[0]):
+            return None
+        return slice(*self.idx_list[0])
+
+    def check(self, b: Any, node: Apply, operands: Any) -> None:
+        """The run-time checks of ints and steps."""
+        if any(not isinstance(entry, tuple) for entry in self.idx_list) or any(
+            isinstance(entry[2], str) for entry in self.idx_list
+        ):
+            scalars = [o.value for o in operands[1:]]
+            check_bounds(b, node, self.idx_list, scalars, operands[0].dims)
+
+    def source_index(self, e: Any, node: Apply, operands: Any, index: Any) -> list[Any]:
+        dims = operands[0].dims
+        entries = resolve(self.idx_list, [o.value for o in operands[1:]])
+        result = []
+        rest = iter(index)
+        for entry, size in zip(entries, dims, strict=False):
+            if not isinstance(entry, tuple):
+                result.append(emit_wrapped(e, entry, size))
+                continue
+            start, step = emit_start(e, entry, size)
+            result.append(e.add(start, e.mul(next(rest), step)))
+        return [*result, *rest]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        return [[True], *[[False] for _ in node.inputs[1:]]]
+
+    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
+        x, *scalars = inputs
+        (g,) = output_grads
+        rest = [disconnected_type.make_variable() for _ in scalars]
+        if dt.is_discrete(x.type.dtype):
+            return [zero_gradient(x), *rest]
+        return [IncSubtensor(self.idx_list)(zeros_for(x, g), g, *scalars), *rest]
+
+    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
+        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
+
+
+def zeros_for(x: Variable, g: Variable) -> Variable:
+    """Zeros of the size of ``x`` to which ``g`` is to be added."""
+    from ltensor.ops.alloc import zeros_like
+
+    return zeros_like(x, dtype=dt.upcast(x.type.dtype, g.type.dtype))
+
+
+class IncSubtensor(DeclaredOp):
+    """``x`` with ``y`` added to ``x[index]``, or put there (``set_instead_of_inc``)."""
+
+    __props__ = ("idx_list", "inplace", "set_instead_of_inc")
+    kind = "kernel"
+    ir_name = "inc_subtensor"
+    #: operands whose elements are read once and in order, so that they need no buffer
+    element_operands = (0,)
+
+    def __init__(
+        self, idx_list: Sequence[Any], inplace: bool = False, set_instead_of_inc: bool = False
+    ) -> None:
+        self.idx_list = _hashable(idx_list)
+        self.inplace = bool(inplace)
+        self.set_instead_of_inc = bool(set_instead_of_inc)
+
+    def __str__(self) -> str:
+        name = "Set" if self.set_instead_of_inc else "Inc"
+        before = "Inplace" if self.inplace else ""
+        return f"IncSubtensor{{{before}{name};{', '.join(map(entry_text, self.idx_list))}}}"
+
+    __repr__ = __str__
+
+    def make_node(self, x: Any, y: Any, *scalars: Any) -> Apply:
+        from ltensor.ops.cast import cast
+
+        x, y = as_tensor(x), as_tensor(y)
+        if len(self.idx_list) > x.type.ndim:
+            raise ValueError("The index list is longer than the number of dimensions", x)
+        variables = check_scalars(self, scalars)
+        rank = sum(isinstance(p, tuple) for p in self.idx_list) + x.type.ndim - len(self.idx_list)
+        if y.type.ndim > rank:
+            raise ValueError(
+                f"Trying to increment a {rank}-dimensional subtensor with a "
+                f"{y.type.ndim}-dimensional value."
+            )
+        y = cast(y, x.type.dtype)
+        return Apply(self, [x, y, *variables], [x.type.make_variable()])
+
+    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
+        x, y, *scalars = inputs
+        index = numpy_index(self.idx_list, scalars)
+        result = np.array(x)
+        if self.set_instead_of_inc:
+            result[index] = y
+        else:
+            # 0-d views come back as numbers, so += would not write
+            result[index] = result[index] + y
+        output_storage[0][0] = result
+
+    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
+        return [tuple(shapes[0])]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        return [[True], [True], *[[False] for _ in node.inputs[2:]]]
+
+    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
+        x, y, *scalars = inputs
+        (g,) = output_grads
+        rest = [disconnected_type.make_variable() for _ in scalars]
+        if dt.is_discrete(x.type.dtype):
+            return [zero_gradient(x), zero_gradient(y), *rest]
+        to_y = fit_gradient_to(Subtensor(self.idx_list)(g, *scalars), y)
+        to_x = g
+        if self.set_instead_of_inc:
+            zero = constant(0, dtype=g.type.dtype)
+            to_x = IncSubtensor(self.idx_list, set_instead_of_inc=True)(g, zero, *scalars)
+        return [to_x, to_y, *rest]
+
+    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
+        from ltensor.ops.alloc import zeros_like
+
+        if eval_points[0] is None and eval_points[1] is None:
+            return [None]
+        moved = [
+            zeros_like(v) if e is None else e
+            for v, e in zip(inputs[:2], eval_points[:2], strict=True)
+        ]
+        return [self(*moved, *inputs[2:])]
+
+    # -------------------------------------------------------------------- lowering
+
+    def check(self, b: Any, node: Apply, operands: Any) -> None:
+        """The run-time checks of ints and steps."""
+        scalars = [o.value for o in operands[2:]]
+        check_bounds(b, node, self.idx_list, scalars, operands[0].dims)
+
+    def lower(self, k: Any) -> None:
+        if k.node.inputs[0].type.ndim == 0:
+            x, y = k.operand(0), k.operand(1)
+            k.result(y if self.set_instead_of_inc else k.b.add(x, y))
+            return
+        target = k.output(0)
+        k.fill(target, 0)
+        y = k.operand(1)
+        region = window(k, target, self.idx_list, k.node.inputs[2:])
+        write_region(k, region, y, self.set_instead_of_inc)
+
+
+def fit_gradient_to(gradient: Variable, y: Variable) -> Variable:
+    """``gradient`` of a region summed over the dimensions along which ``y`` was stretched."""
+    from ltensor.ops.reduce import sum as reduce_sum
+
+    pad = gradient.type.ndim - y.type.ndim
+    if pad:
+        gradient = reduce_sum(gradient, axis=list(range(pad)))
+    if dt.is_discrete(y.type.dtype):
+        return zero_gradient(y)
+    axes = [
+        a
+        for a in range(y.type.ndim)
+        if y.type.broadcastable[a] and not gradient.type.broadcastable[a]
+    ]
+    if axes:
+        gradient = reduce_sum(gradient, axis=axes, keepdims=True)
+    return fit_gradient(gradient, y)
+
+
+def window(k: Any, view: Any, pattern: Pattern, scalars: Sequence[Variable]) -> Any:
+    """The part of the dense ``view`` of operand 0's size that an index selects."""
+    b = k.b
+    sizes = k.block.shapes.shape(k.node.inputs[0])
+    dims = [k.block.scalar(v) for v in region_shape(pattern, scalars, sizes)]
+    entries = resolve(pattern, [k.block.scalar(v) for v in scalars])
+    entries += [FULL] * (view.ndim - len(entries))
+    offset: Any = b.const(0)
+    strides = []
+    for axis, (entry, size) in enumerate(zip(entries, view.dims, strict=True)):
+        unit = b.size(view.dims[axis + 1 :])
+        if not isinstance(entry, tuple):
+            offset = b.add(offset, b.mul(emit_wrapped(b, entry, size), unit))
+            continue
+        start, step = emit_start(b, entry, size)
+        offset = b.add(offset, b.mul(start, unit))
+        strides.append(b.mul(step, unit))
+    return type(view)(view.dtype, view.pointer, tuple(dims), tuple(strides), offset)
+
+
+def write_region(k: Any, region: Any, y: Any, replace: bool) -> None:
+    """Add ``y`` (a View, or a scalar) to every element of ``region``, or put it there.
+
+    Dimensions of ``y`` that are 1 stretch, also if only the run tells; then the loops exist twice,
+    so that the common case runs in lanes.
+    """
+    b, block = k.b, k.block
+
+    def nest(where: Any) -> None:
+        with ExitStack() as stack:
+            index = []
+            for axis, extent in enumerate(region.dims):
+                kind = "vector" if axis == region.ndim - 1 else "serial"
+                index.append(stack.enter_context(b.loop(extent, kind=kind)).index)
+            value = y if where is None else b.load(y, where(index))
+            if not replace:
+                value = b.add(b.load(region, index), value)
+            b.store(region, index, value)
+
+    if not hasattr(y, "dims"):
+        nest(None)
+        return
+    pad = region.ndim - y.ndim
+    flags = k.node.inputs[1].type.broadcastable
+    equal: Any = b.const(True, "bool")
+    for axis, flag in enumerate(flags):
+        if not flag and not block.same(y.dims[axis], region.dims[pad + axis]):
+            equal = b.and_(equal, b.eq(y.dims[axis], region.dims[pad + axis]))
+
+    def direct(index: Sequence[Any]) -> list[Any]:
+        return [b.const(0) if flag else index[pad + axis] for axis, flag in enumerate(flags)]
+
+    def stretched(index: Sequence[Any]) -> list[Any]:
+        return [b.select(b.eq(y.dims[a], 1), 0, index[pad + a]) for a in range(y.ndim)]
+
+    if equal.op == "const":
+        nest(direct)
+        return
+    with b.if_(equal):
+        nest(direct)
+    with b.else_():
+        for axis in range(y.ndim):
+            have, want = y.dims[axis], region.dims[pad + axis]
+            k.check(
+                b.or_(b.eq(have, want), b.eq(have, 1)), "subtensor_mismatch", (have, want), (axis,)
+            )
+        nest(stretched)
+
+
+# --------------------------------------------------------------------------------- registry
+
+#: shapes and indices that `Subtensor` and `IncSubtensor` are tested on; "i" stands for an operand
+_CASES: tuple[tuple[tuple[int, ...], str], ...] = (
+    ((5,), "[2]"),
+    ((5,), "[-1]"),
+    ((5,), "[1:]"),
+    ((5,), "[:-1]"),
+    ((5,), "[::-1]"),
+    ((5,), "[7:]"),
+    ((5,), "[-7:-2]"),
+    ((5,), "[4:1:-2]"),
+    ((37,), "[3:-2]"),
+    ((6,), "[::2]"),
+    ((0,), "[1:]"),
+    ((3, 4), "[1]"),
+    ((3, 4), "[:, 1]"),
+    ((3, 40), "[1:, 2:-3]"),
+    ((3, 4), "[::-1, ::-2]"),
+    ((3, 4), "[-2, 1:3]"),
+    ((4, 3, 5), "[1]"),
+    ((4, 3, 5), "[:, -1]"),
+    ((4, 3, 5), "[..., 2]"),
+    ((4, 3, 5), "[2, 1, 0]"),
+    ((1, 4), "[:, 2:]"),
+)
+_SYMBOLIC: tuple[tuple[tuple[int, ...], str, int, int], ...] = (
+    ((5,), "[i]", 2, 0),
+    ((5,), "[i]", -2, 0),
+    ((5,), "[i:j]", 1, 4),
+    ((5,), "[i:j]", -3, 9),
+    ((5,), "[i:j]", 4, 1),
+    ((5,), "[i::j]", 0, 2),
+    ((5,), "[i::j]", 3, -2),
+    ((5,), "[::j]", 0, -1),
+    ((5,), "[:i:j]", -4, -1),
+    ((4, 5), "[i, j:]", 1, 2),
+    ((4, 5), "[i:i + j]", 1, 2),
+)
+
+
+def _index(text: str, **names: Any) -> Any:
+    """The index written in ``text`` (one of the tables above)."""
+
+    class Catch:
+        def __getitem__(self, index: Any) -> Any:
+            return index
+
+    return eval(f"catch{text}", {"catch": Catch(), **names})  # noqa: S307 - our own literals
+
+
+def subtensor_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
+    """Reads of constant and symbolic parts."""
+    from ltensor.ops.indexing import getitem
+
+    for shape, text in _CASES:
+        yield Sample(
+            lambda x, text=text: getitem(x, _index(text)), [draw(rng, dtype, shape)], text
+        )
+    for shape, text, i, j in _SYMBOLIC:
+        arrays = [draw(rng, dtype, shape), np.asarray(i, "int64"), np.asarray(j, "int32")]
+        yield Sample(
+            lambda x, i, j, text=text: getitem(x, _index(text, i=i, j=j)), arrays, f"{text}{i},{j}"
+        )
+
+
+def inc_subtensor_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
+    """Writes into constant and symbolic parts, stretched values among them."""
+    from ltensor.ops.indexing import getitem, inc_subtensor, set_subtensor
+
+    for shape, text in _CASES:
+        region = np.zeros(shape)[_index(text)].shape
+        for name, function in (("set", set_subtensor), ("inc", inc_subtensor)):
+            arrays = [draw(rng, dtype, shape), draw(rng, dtype, region)]
+            if any(a == 1 for a in region) and 1 not in shape:
+                continue
+
+            def build(x: Any, y: Any, text: str = text, function: Any = function) -> Any:
+                return function(getitem(x, _index(text)), y)
+
+            yield Sample(build, arrays, f"{name}{text}")
+    for shape, text, value in (
+        ((3, 4), "[1:]", (4,)),
+        ((3, 4), "[1:]", ()),
+        ((3, 4), "[1:]", (1, 4)),
+        ((3, 4), "[:, 1:]", (3, 1)),
+    ):
+        for name, function in (("set", set_subtensor), ("inc", inc_subtensor)):
+            arrays = [draw(rng, dtype, shape), draw(rng, dtype, value)]
+
+            def spread(x: Any, y: Any, text: str = text, function: Any = function) -> Any:
+                return function(getitem(x, _index(text)), y)
+
+            yield Sample(spread, arrays, f"{name}{text}{value}")
+    arrays = [draw(rng, dtype, (6, 3)), draw(rng, dtype, (2, 3)), np.asarray(1, "int64")]
+    yield Sample(
+        lambda x, y, i: set_subtensor(getitem(x, slice(i, i + 2)), y) if hasattr(i, "__add__")
+        else set_subtensor(getitem(x, slice(1, 3)), y),
+        arrays,
+        "symbolic",
+    )
+
+
+declare(Declaration("subtensor", "A part given by ints and slices.", Subtensor, subtensor_samples, 0))
+declare(
+    Declaration(
+        "inc_subtensor",
+        "A copy with a part given by ints and slices set or incremented.",
+        IncSubtensor,
+        inc_subtensor_samples,
+        0,
+    )
+)

@@ -1,0 +1,1 @@
+"""Rules of the pass ``canonicalize``, by subject."""

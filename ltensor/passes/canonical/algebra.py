@@ -1,0 +1,292 @@
+"""Sums and products: constants folded together, neutral elements dropped, equal terms cancelled.
+
+A tree of ``add``, ``sub``, ``neg`` (or ``mul``, ``true_div``, ``neg``) of one dtype and one
+broadcast pattern is collected into signed terms, shortened, and built again if that made it
+smaller. As in Theano, floats are treated as real numbers here: ``x - x`` is 0 and ``x * 0`` is 0
+even if ``x`` is not finite, and ``(a + b) - b`` is ``a``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ltensor.ir import dtypes as dt
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ops.arithmetic import add, inv, mul, neg, sub, true_div
+from ltensor.ops.cast import cast
+from ltensor.passes.match import (
+    apply_op,
+    constant_like,
+    dtype_of,
+    made_by,
+    number,
+    pattern,
+    stretch,
+)
+from ltensor.passes.rewrite import Rules, Uses
+
+RULES = Rules("algebra")
+
+#: trees are collected up to this many terms: collecting longer ones again and again is quadratic
+MOST_TERMS = 12
+
+
+@dataclass
+class Terms:
+    """A collected tree: what counts positively, what negatively, and the constant."""
+
+    up: list[Variable] = field(default_factory=list)
+    down: list[Variable] = field(default_factory=list)
+    constants_up: list[Any] = field(default_factory=list)
+    constants_down: list[Any] = field(default_factory=list)
+    #: operations the tree consists of
+    size: int = 0
+    #: parity of ``neg`` in a product
+    negative: bool = False
+
+
+def _belongs(variable: Variable, root: Variable, uses: Uses) -> bool:
+    """Whether ``variable`` may be taken apart as a part of the tree of ``root``."""
+    return (
+        variable.owner is not None
+        and dtype_of(variable) == dtype_of(root)
+        and pattern(variable) == pattern(root)
+        and uses.single(variable)
+    )
+
+
+def _cancel(terms: Terms) -> bool:
+    """Drop what stands on both sides."""
+    found = False
+    for variable in list(terms.down):
+        if variable in terms.up:
+            terms.up.remove(variable)
+            terms.down.remove(variable)
+            found = True
+    return found
+
+
+def _in_dtype(variables: list[Variable], dtype: str) -> list[Variable]:
+    """``variables`` so that an operation on them alone is done in ``dtype``."""
+    if variables and dt.upcast(*(dtype_of(v) for v in variables)) != dtype:
+        return [cast(v, dtype) for v in variables]
+    return variables
+
+
+def _joined(op: Any, variables: list[Variable]) -> Variable:
+    return variables[0] if len(variables) == 1 else apply_op(op, *variables)
+
+
+# ------------------------------------------------------------------------------------- sums
+
+
+def _collect_sum(node: Apply, uses: Uses) -> Terms:
+    root = node.outputs[0]
+    terms = Terms()
+    work: list[tuple[Variable, bool]] = [(root, False)]
+    while work:
+        variable, minus = work.pop()
+        owner = variable.owner
+        small = len(work) + len(terms.up) + len(terms.down) < MOST_TERMS
+        if variable is root or (small and _belongs(variable, root, uses)):
+            if owner is not None and owner.op is add:
+                terms.size += 1
+                work.extend((v, minus) for v in reversed(owner.inputs))
+                continue
+            if owner is not None and owner.op is sub:
+                terms.size += 1
+                work += [(owner.inputs[1], not minus), (owner.inputs[0], minus)]
+                continue
+            if owner is not None and owner.op is neg:
+                terms.size += 1
+                work.append((owner.inputs[0], not minus))
+                continue
+        value = number(variable)
+        if value is not None:
+            (terms.constants_down if minus else terms.constants_up).append(value)
+        else:
+            (terms.down if minus else terms.up).append(variable)
+    return terms
+
+
+@RULES.rule(add, sub, neg, uses=True)
+def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
+    """Neutral elements, equal terms, several constants, ``-`` of ``-``."""
+    out = node.outputs[0]
+    dtype = dtype_of(out)
+    if dtype == "bool":
+        return None
+    terms = _collect_sum(node, uses)
+    gain = _cancel(terms)
+    constants = len(terms.constants_up) + len(terms.constants_down)
+    total = _sum_of(terms, dtype)
+    if constants > 1 or (constants and total == 0):
+        gain = True
+        if not np.isfinite(total):
+            return None
+    after = max(0, len(terms.up) - 1, 0) and 1
+    use_constant = constants > 0 and total != 0
+    ups = len(terms.up) + use_constant
+    after = (ups > 1) + (len(terms.down) > 1) + (len(terms.down) > 0)
+    if not gain and after >= terms.size:
+        return None
+    value = _build_sum(terms, total if use_constant else None, out)
+    return stretch(value, node)
+
+
+def _sum_of(terms: Terms, dtype: str) -> Any:
+    total = np.zeros((), dtype=dtype)
+    with np.errstate(all="ignore"):
+        for value in terms.constants_up:
+            total = total + value.astype(dtype)
+        for value in terms.constants_down:
+            total = total - value.astype(dtype)
+    return total[()]
+
+
+def _build_sum(terms: Terms, total: Any | None, out: Variable) -> Variable:
+    dtype = dtype_of(out)
+    up, down = _in_dtype(terms.up, dtype), _in_dtype(terms.down, dtype)
+    if total is not None:
+        up = [constant_like(total, out), *up]
+    if not up and not down:
+        return constant_like(0, out)
+    if not down:
+        return _joined(add, up)
+    right = _joined(add, down)
+    return apply_op(neg, right) if not up else apply_op(sub, _joined(add, up), right)
+
+
+# --------------------------------------------------------------------------------- products
+
+
+def _collect_product(node: Apply, uses: Uses) -> Terms:
+    root = node.outputs[0]
+    divides = not dt.is_discrete(dtype_of(root))
+    terms = Terms()
+    work: list[tuple[Variable, bool]] = [(root, False)]
+    while work:
+        variable, below = work.pop()
+        owner = variable.owner
+        small = len(work) + len(terms.up) + len(terms.down) < MOST_TERMS
+        if owner is not None and (variable is root or (small and _belongs(variable, root, uses))):
+            op = owner.op
+            if op is mul:
+                terms.size += 1
+                work.extend((v, below) for v in reversed(owner.inputs))
+                continue
+            if op is neg:
+                terms.size += 1
+                terms.negative = not terms.negative
+                work.append((owner.inputs[0], below))
+                continue
+            if divides and op is true_div:
+                terms.size += 1
+                work += [(owner.inputs[1], not below), (owner.inputs[0], below)]
+                continue
+            if divides and op is inv:
+                terms.size += 1
+                work.append((owner.inputs[0], not below))
+                continue
+        value = number(variable)
+        if value is not None:
+            (terms.constants_down if below else terms.constants_up).append(value)
+        else:
+            (terms.down if below else terms.up).append(variable)
+    return terms
+
+
+@RULES.rule(mul, true_div, inv, uses=True)
+def shorten_product(node: Apply, uses: Uses) -> Variable | None:
+    """Neutral elements, zero, equal factors above and below, several constants, signs."""
+    out = node.outputs[0]
+    dtype = dtype_of(out)
+    if dtype == "bool" or (node.op is not mul and dt.is_discrete(dtype)):
+        return None
+    terms = _collect_product(node, uses)
+    if any(c == 0 for c in terms.constants_up) and not any(c == 0 for c in terms.constants_down):
+        return stretch(constant_like(0, out), node)
+    gain = _cancel(terms)
+    above, below = _product_of(terms, dtype)
+    n_above, n_below = len(terms.constants_up), len(terms.constants_down)
+    if terms.negative and (n_above or n_below):
+        if dt.is_unsigned(dtype):
+            return None
+        above, below = (-above, below) if n_above else (above, -below)
+        terms.negative, gain = False, True
+    if n_above and n_below and below != 0:
+        ratio = _safe_ratio(above, below)
+        if ratio is not None:
+            above, below, gain, n_below = ratio, above.dtype.type(1), True, 0
+    if n_below and below == 1:
+        gain = True
+    if n_above > 1 or n_below > 1 or (n_above and above == 1 and (terms.up or not terms.down)):
+        gain = True
+    if not (np.isfinite(above) and np.isfinite(below)) or (above == 0 and n_above):
+        return None
+    if above == -1 and n_above and terms.up and not dt.is_unsigned(dtype):
+        above, terms.negative, gain = above.dtype.type(1), True, True
+    up = len(terms.up) + (above != 1)
+    down = len(terms.down) + (below != 1)
+    after = (up > 1) + (down > 1) + (down > 0) + terms.negative
+    if not gain and after >= terms.size:
+        return None
+    return stretch(_build_product(terms, above, below, out), node)
+
+
+def _product_of(terms: Terms, dtype: str) -> tuple[Any, Any]:
+    results = []
+    with np.errstate(all="ignore"):
+        for values in (terms.constants_up, terms.constants_down):
+            total = np.ones((), dtype=dtype)
+            for value in values:
+                total = total * value.astype(dtype)
+            results.append(total[()])
+    return results[0], results[1]
+
+
+def _safe_ratio(above: Any, below: Any) -> Any | None:
+    """``above / below`` unless that overflows or loses digits to underflow."""
+    with np.errstate(all="ignore"):
+        ratio = above.dtype.type(above / below)
+    size = abs(ratio)
+    if not np.isfinite(size) or size < np.finfo(above.dtype).tiny:
+        return None
+    return ratio
+
+
+def _build_product(terms: Terms, above: Any, below: Any, out: Variable) -> Variable:
+    dtype = dtype_of(out)
+    up, down = _in_dtype(terms.up, dtype), _in_dtype(terms.down, dtype)
+    if above != 1:
+        up = [constant_like(above, out), *up]
+    if below != 1:
+        down = [constant_like(below, out), *down]
+    if not up:
+        up = [constant_like(1, out)]
+    value = _joined(mul, up)
+    if down:
+        value = apply_op(true_div, value, _joined(mul, down))
+    return apply_op(neg, value) if terms.negative else value
+
+
+@RULES.rule(neg, uses=True)
+def negate_product(node: Apply, uses: Uses) -> Variable | None:
+    """The sign of a product goes into its constant."""
+    (x,) = node.inputs
+    inner = made_by(x, mul) or made_by(x, true_div)
+    if inner is None or not uses.single(x) or dt.is_unsigned(dtype_of(x)):
+        return None
+    for position, operand in enumerate(inner.inputs):
+        value = number(operand)
+        if value is None or dtype_of(operand) != dtype_of(x):
+            continue
+        if pattern(operand) != tuple([True] * x.type.ndim):
+            continue
+        operands = list(inner.inputs)
+        operands[position] = constant_like(-value, operand)
+        return apply_op(inner.op, *operands)
+    return None

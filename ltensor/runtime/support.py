@@ -1,0 +1,342 @@
+"""What all native entries share: a support module, and the symbols that they import (layer 4).
+
+`ensure_support` compiles the module once for the process and registers its functions with the JIT,
+so that user modules only declare them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import threading
+
+import numpy as np
+
+from ltensor.lowering import jit
+from ltensor.runtime import layout
+
+__all__ = ["DECLARATIONS", "RECORD_WORDS", "ensure_support", "support_text"]
+
+DECLARATIONS: dict[str, str] = {
+    "lt_ndarray": "@lt_ndarray = external global i8",
+    "lt_name_call_slow": "@lt_name_call_slow = external global i8",
+    "lt_name_raise_error": "@lt_name_raise_error = external global i8",
+    "PyFloat_Type": "@PyFloat_Type = external global i8",
+    "PyLong_Type": "@PyLong_Type = external global i8",
+    "PyExc_SystemError": "@PyExc_SystemError = external global ptr",
+    "lt_PyArray_New": ("declare ptr @lt_PyArray_New(ptr, i32, ptr, i32, ptr, ptr, i32, i32, ptr)"),
+    "lt_alloc_output": "declare ptr @lt_alloc_output(ptr, i64, i32, i32, ptr)",
+    "lt_entry_slow": "declare ptr @lt_entry_slow(ptr, ptr, i64, ptr) cold",
+    "lt_entry_error": "declare ptr @lt_entry_error(ptr, ptr, i64, ptr, i32, ptr, i64, i64) cold",
+    "lt_entry_list": "declare ptr @lt_entry_list(ptr, i64, i64, i64)",
+    "Py_IncRef": "declare void @Py_IncRef(ptr)",
+    "Py_DecRef": "declare void @Py_DecRef(ptr)",
+    "PyErr_Occurred": "declare ptr @PyErr_Occurred()",
+    "PyErr_NoMemory": "declare ptr @PyErr_NoMemory()",
+    "PyErr_SetString": "declare void @PyErr_SetString(ptr, ptr)",
+    "PyMem_Malloc": "declare ptr @PyMem_Malloc(i64)",
+    "PyMem_Free": "declare void @PyMem_Free(ptr)",
+    "PyList_New": "declare ptr @PyList_New(i64)",
+    "PyList_SetItem": "declare i32 @PyList_SetItem(ptr, i64, ptr)",
+    "PyTuple_New": "declare ptr @PyTuple_New(i64)",
+    "PyTuple_Size": "declare i64 @PyTuple_Size(ptr)",
+    "PyTuple_SetItem": "declare i32 @PyTuple_SetItem(ptr, i64, ptr)",
+    "PyLong_FromLongLong": "declare ptr @PyLong_FromLongLong(i64)",
+    "PyLong_AsLongLongAndOverflow": "declare i64 @PyLong_AsLongLongAndOverflow(ptr, ptr)",
+    "PyObject_GetAttr": "declare ptr @PyObject_GetAttr(ptr, ptr)",
+    "PyObject_VectorcallMethod": "declare ptr @PyObject_VectorcallMethod(ptr, ptr, i64, ptr)",
+    "PyObject_CallFunctionObjArgs": "declare ptr @PyObject_CallFunctionObjArgs(ptr, ...)",
+    "PyEval_SaveThread": "declare ptr @PyEval_SaveThread()",
+    "PyEval_RestoreThread": "declare void @PyEval_RestoreThread(ptr)",
+}
+"""Declarations of the symbols that cores and entries may use, by name."""
+
+RECORD_WORDS = 64
+"""Length of the error record."""
+
+# Slot of PyArray_New in the table behind NumPy's _ARRAY_API capsule; the same since NumPy 1.0.
+_API_PYARRAY_NEW = 93
+
+_SCALAR_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
+
+_MESSAGES = {
+    "lt_no_error": "the handler of a native error did not raise it",
+    "lt_no_output": "native code returned without its outputs",
+}
+
+_SUPPORT = r"""
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+
+; Make an output array, leave it and its data's address in the frame.
+; Return that address, or null with an exception set.
+define ptr @lt_alloc_output(ptr %frame, i64 %slot, i32 %type, i32 %ndim, ptr %dims) nounwind {
+  %array = call ptr @lt_PyArray_New(ptr @lt_ndarray, i32 %ndim, ptr %dims, i32 %type, ptr null,
+                                    ptr null, i32 0, i32 0, ptr null)
+  %at = getelementptr i64, ptr %frame, i64 %slot
+  store ptr %array, ptr %at
+  %failed = icmp eq ptr %array, null
+  br i1 %failed, label %no, label %yes
+yes:
+  %data.at = getelementptr i8, ptr %array, i64 ARRAY_DATA
+  %data = load ptr, ptr %data.at
+  %next = getelementptr i64, ptr %at, i64 1
+  store ptr %data, ptr %next
+  ret ptr %data
+no:
+  ret ptr null
+}
+
+; Drop the outputs that a core has made.
+define internal void @lt_release(ptr %frame, i64 %first, i64 %count) nounwind {
+start:
+  br label %head
+head:
+  %k = phi i64 [ 0, %start ], [ %k.next, %more ]
+  %go = icmp slt i64 %k, %count
+  br i1 %go, label %body, label %end
+body:
+  %twice = shl i64 %k, 1
+  %slot = add i64 %first, %twice
+  %at = getelementptr i64, ptr %frame, i64 %slot
+  %object = load ptr, ptr %at
+  %none = icmp eq ptr %object, null
+  br i1 %none, label %more, label %drop
+drop:
+  call void @Py_DecRef(ptr %object)
+  br label %more
+more:
+  %k.next = add i64 %k, 1
+  br label %head
+end:
+  ret void
+}
+
+; Call self._call_slow with the very arguments, behind self in a vector of their own.
+; (PyObject_Vectorcall would do without the copy; CPython 3.10 does not export it.)
+define ptr @lt_entry_slow(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames) nounwind {
+  %nargs = and i64 %nargsf, 9223372036854775807
+  %plain = icmp eq ptr %kwnames, null
+  br i1 %plain, label %copy, label %keywords
+keywords:
+  %nkw = call i64 @PyTuple_Size(ptr %kwnames)
+  br label %copy
+copy:
+  %named = phi i64 [ 0, %0 ], [ %nkw, %keywords ]
+  %n = add i64 %nargs, %named
+  %bytes = shl i64 %n, 3
+  %with.self = add i64 %bytes, 8
+  ; On the heap: f(*args) may have a million of them.
+  %vector = call ptr @PyMem_Malloc(i64 %with.self)
+  %none = icmp eq ptr %vector, null
+  br i1 %none, label %no.memory, label %go
+go:
+  store ptr %self, ptr %vector
+  %rest = getelementptr i8, ptr %vector, i64 8
+  call void @llvm.memcpy.p0.p0.i64(ptr %rest, ptr %args, i64 %bytes, i1 false)
+  %count = add i64 %nargs, 1
+  %result = call ptr @PyObject_VectorcallMethod(ptr @lt_name_call_slow, ptr %vector,
+                                               i64 %count, ptr %kwnames)
+  call void @PyMem_Free(ptr %vector)
+  ret ptr %result
+no.memory:
+  %error = call ptr @PyErr_NoMemory()
+  ret ptr null
+}
+
+; A tuple of n integers or of n borrowed objects; null with an exception.
+define internal ptr @lt_tuple(ptr %from, i64 %n, i1 %objects) nounwind {
+start:
+  %tuple = call ptr @PyTuple_New(i64 %n)
+  %none = icmp eq ptr %tuple, null
+  br i1 %none, label %fail, label %head
+head:
+  %k = phi i64 [ 0, %start ], [ %k.next, %put ]
+  %go = icmp slt i64 %k, %n
+  br i1 %go, label %body, label %end
+body:
+  %at = getelementptr i64, ptr %from, i64 %k
+  br i1 %objects, label %object, label %integer
+object:
+  %borrowed = load ptr, ptr %at
+  call void @Py_IncRef(ptr %borrowed)
+  br label %put
+integer:
+  %value = load i64, ptr %at
+  %long = call ptr @PyLong_FromLongLong(i64 %value)
+  %long.none = icmp eq ptr %long, null
+  br i1 %long.none, label %drop, label %put
+put:
+  %item = phi ptr [ %borrowed, %object ], [ %long, %integer ]
+  %ignored = call i32 @PyTuple_SetItem(ptr %tuple, i64 %k, ptr %item)
+  %k.next = add i64 %k, 1
+  br label %head
+drop:
+  call void @Py_DecRef(ptr %tuple)
+  br label %fail
+fail:
+  ret ptr null
+end:
+  ret ptr %tuple
+}
+
+; Call self._raise_error(record, args); always return null with an exception set.
+define internal ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record) nounwind {
+  %words = call ptr @lt_tuple(ptr %record, i64 RECORD_WORDS, i1 false)
+  %words.none = icmp eq ptr %words, null
+  br i1 %words.none, label %end, label %with.words
+with.words:
+  %tuple = call ptr @lt_tuple(ptr %args, i64 %nargs, i1 true)
+  %tuple.none = icmp eq ptr %tuple, null
+  br i1 %tuple.none, label %drop.words, label %with.args
+with.args:
+  %method = call ptr @PyObject_GetAttr(ptr %self, ptr @lt_name_raise_error)
+  %method.none = icmp eq ptr %method, null
+  br i1 %method.none, label %drop.args, label %with.method
+with.method:
+  %result = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %method, ptr %words,
+                                                             ptr %tuple, ptr null)
+  call void @Py_DecRef(ptr %method)
+  %raised = icmp eq ptr %result, null
+  br i1 %raised, label %drop.args, label %did.not
+did.not:
+  call void @Py_DecRef(ptr %result)
+  %error = load ptr, ptr @PyExc_SystemError
+  call void @PyErr_SetString(ptr %error, ptr @lt_no_error)
+  br label %drop.args
+drop.args:
+  call void @Py_DecRef(ptr %tuple)
+  br label %drop.words
+drop.words:
+  call void @Py_DecRef(ptr %words)
+  br label %end
+end:
+  ret ptr null
+}
+
+; A core failed (code not 0) or left its only output out (code 0).
+; Always null with an exception set.
+define ptr @lt_entry_error(ptr %self, ptr %args, i64 %nargs, ptr %record, i32 %code,
+                           ptr %frame, i64 %first, i64 %count) nounwind {
+  call void @lt_release(ptr %frame, i64 %first, i64 %count)
+  %pending = call ptr @PyErr_Occurred()
+  %has = icmp ne ptr %pending, null
+  br i1 %has, label %end, label %fresh
+fresh:
+  %success = icmp eq i32 %code, 0
+  br i1 %success, label %no.output, label %report
+no.output:
+  %error = load ptr, ptr @PyExc_SystemError
+  call void @PyErr_SetString(ptr %error, ptr @lt_no_output)
+  br label %end
+report:
+  %number = load i64, ptr %record
+  %unset = icmp eq i64 %number, 0
+  %wide = sext i32 %code to i64
+  %final = select i1 %unset, i64 %wide, i64 %number
+  store i64 %final, ptr %record
+  %null = call ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record)
+  ret ptr %null
+end:
+  ret ptr null
+}
+
+; A list of the first `wanted` outputs; the others are dropped.
+define ptr @lt_entry_list(ptr %frame, i64 %first, i64 %count, i64 %wanted) nounwind {
+start:
+  %list = call ptr @PyList_New(i64 %wanted)
+  %none = icmp eq ptr %list, null
+  br i1 %none, label %fail, label %head
+head:
+  %k = phi i64 [ 0, %start ], [ %k.next, %put ]
+  %go = icmp slt i64 %k, %wanted
+  br i1 %go, label %body, label %end
+body:
+  %twice = shl i64 %k, 1
+  %slot = add i64 %first, %twice
+  %at = getelementptr i64, ptr %frame, i64 %slot
+  %object = load ptr, ptr %at
+  %missing = icmp eq ptr %object, null
+  br i1 %missing, label %no.output, label %put
+put:
+  %ignored = call i32 @PyList_SetItem(ptr %list, i64 %k, ptr %object)
+  store ptr null, ptr %at
+  %k.next = add i64 %k, 1
+  br label %head
+no.output:
+  call void @Py_DecRef(ptr %list)
+  %error = load ptr, ptr @PyExc_SystemError
+  call void @PyErr_SetString(ptr %error, ptr @lt_no_output)
+  br label %fail
+fail:
+  call void @lt_release(ptr %frame, i64 %first, i64 %count)
+  ret ptr null
+end:
+  %surplus = icmp slt i64 %wanted, %count
+  br i1 %surplus, label %drop, label %done
+drop:
+  call void @lt_release(ptr %frame, i64 %first, i64 %count)
+  br label %done
+done:
+  ret ptr %list
+}
+"""
+
+# Symbols that the support module defines and others may use.
+_EXPORTS = ("lt_alloc_output", "lt_entry_slow", "lt_entry_error", "lt_entry_list")
+
+
+def support_text() -> str:
+    """Return the LLVM text of the support module."""
+    body = _SUPPORT.replace("RECORD_WORDS", str(RECORD_WORDS)).replace(
+        "ARRAY_DATA", str(layout.ARRAY_DATA)
+    )
+    declarations = [line for name, line in DECLARATIONS.items() if name not in _EXPORTS]
+    messages = [
+        f'@{name} = internal constant [{len(text) + 1} x i8] c"{text}\\00"'
+        for name, text in _MESSAGES.items()
+    ]
+    return "\n".join([*declarations, *messages, body])
+
+
+def _array_api() -> ctypes.Array[ctypes.c_void_p]:
+    """Return NumPy's table of C functions."""
+    # NumPy 2 renamed the package; the old name warns there.
+    core = "numpy._core" if int(np.__version__.split(".")[0]) >= 2 else "numpy.core"
+    umath = importlib.import_module(f"{core}._multiarray_umath")
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    table = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))(umath._ARRAY_API, None)
+    return (ctypes.c_void_p * (_API_PYARRAY_NEW + 1)).from_address(table)
+
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _load() -> jit.CompiledModule:
+    # Objects, not constants of the text: their addresses differ from process to process.
+    names = {f"lt_name{name}": name for name in ("_call_slow", "_raise_error")}
+    for symbol, attribute in names.items():
+        jit.register_symbol(symbol, id(attribute), attribute)
+    jit.register_symbol("lt_ndarray", id(np.ndarray))
+    for dtype in _SCALAR_DTYPES:
+        jit.register_symbol(f"lt_scalar_{dtype}", id(np.dtype(dtype).type))
+    create = _array_api()[_API_PYARRAY_NEW]
+    assert create is not None
+    jit.register_symbol("lt_PyArray_New", create)
+    module = jit.compile_module(support_text())
+    for symbol in _EXPORTS:
+        jit.register_symbol(symbol, module.address(symbol), module)
+    return module
+
+
+def ensure_support() -> None:
+    """Compile the support module and register the symbols of entries, once for the process.
+
+    To be called before modules with entries are compiled.
+    """
+    with _lock:
+        _load()

@@ -1,0 +1,268 @@
+"""The ``theano.tensor`` namespace: variables, constructors and all functions on them.
+
+What is small stands here from the start; what brings much code with it (``nnet``, ``grad``, linear
+algebra, ...) is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ltensor.config import config
+from ltensor.errors import (
+    AdvancedIndexingError,
+    AsTensorError,
+    EmptyConstantError,
+    NotScalarConstantError,
+    ShapeError,
+)
+from ltensor.ir import dtypes as _dtypes
+from ltensor.ir.graph import Apply, Constant, Op, Variable
+from ltensor.ir.types import TensorType, none_type as _none_type
+from ltensor.ops.advanced import AdvancedIncSubtensor, AdvancedSubtensor
+from ltensor.ops.alloc import (
+    Alloc,
+    ARange,
+    Eye,
+    MakeVector,
+    alloc,
+    arange,
+    eye,
+    fill,
+    make_vector,
+    ones,
+    ones_like,
+    second,
+    zeros,
+    zeros_like,
+)
+from ltensor.ops.arithmetic import (
+    abs_,
+    add,
+    clip,
+    int_div,
+    inv,
+    maximum,
+    minimum,
+    mod,
+    mul,
+    neg,
+    pow,
+    sgn,
+    sqr,
+    sub,
+    switch,
+    true_div,
+)
+from ltensor.ops.bits import and_, invert, or_, xor
+from ltensor.ops.cast import cast
+from ltensor.ops.compare import eq, ge, gt, isinf, isnan, le, lt, neq
+from ltensor.ops.complexes import angle, complex_, complex_from_polar, conj, imag, real
+from ltensor.ops.control import Assert, Print, assert_op
+from ltensor.ops.elementwise import ElementwiseOp as Elemwise
+from ltensor.ops.indexing import (
+    choose,
+    flatnonzero,
+    inc_subtensor,
+    nonzero,
+    nonzero_values,
+    set_subtensor,
+    take,
+)
+from ltensor.ops.linalg import Dot, dot, outer, tensordot
+from ltensor.ops.reduce import (
+    All_ as All,
+    Any_ as Any,
+    Max,
+    Min,
+    Prod,
+    ReduceOp as CAReduce,
+    Sum,
+    all,
+    any,
+    max,
+    mean,
+    min,
+    prod,
+    std,
+    sum,
+    var,
+)
+from ltensor.ops.shape import DimShuffle, Flags as Rebroadcast, Reshape, Shape, ShapeI, shape
+from ltensor.ops.special import (
+    erf,
+    erfc,
+    erfcinv,
+    erfcx,
+    erfinv,
+    gamma,
+    gammaln,
+    psi,
+    tri_gamma,
+)
+from ltensor.ops.subtensor import IncSubtensor, Subtensor
+from ltensor.ops.transcendental import (
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+    ceil,
+    cos,
+    cosh,
+    deg2rad,
+    exp,
+    exp2,
+    expm1,
+    floor,
+    log,
+    log1p,
+    log2,
+    log10,
+    rad2deg,
+    round_half_away_from_zero,
+    round_half_to_even,
+    sin,
+    sinh,
+    sqrt,
+    tan,
+    tanh,
+    trunc,
+)
+from ltensor.tensor import constructors as _constructors
+from ltensor.tensor.constant_values import get_scalar_constant_value, get_vector_length
+from ltensor.tensor.constructors import (
+    as_tensor_variable,
+    col,
+    constant,
+    matrix,
+    row,
+    scalar,
+    tensor,
+    tensor3,
+    tensor4,
+    tensor5,
+    tensor6,
+    tensor7,
+    vector,
+)
+from ltensor.tensor.functions import (
+    addbroadcast,
+    allclose,
+    dimshuffle,
+    divmod,
+    flatten,
+    identity_like,
+    iround,
+    isclose,
+    largest,
+    makeKeepDims,
+    mgrid,
+    moveaxis,
+    ogrid,
+    patternbroadcast,
+    ptp,
+    reshape,
+    round,
+    shape_padaxis,
+    shape_padleft,
+    shape_padright,
+    smallest,
+    squeeze,
+    swapaxes,
+    transpose,
+    tri,
+    tril,
+    triu,
+    unbroadcast,
+)
+from ltensor.tensor.variable import TensorConstant, TensorVariable, _tensor_py_operators
+
+# ``bscalar`` ... ``ztensor7``, ``scalars`` ... ``ztensor7s``
+globals().update(_constructors.TYPES)
+globals().update(_constructors.PLURALS)
+
+as_tensor = as_tensor_variable
+bitwise_and, bitwise_or, bitwise_xor, bitwise_not = and_, or_, xor, invert
+conjugate = conj
+floor_div = int_div
+power = pow
+square = sqr
+where = switch
+complex = complex_
+Tensor = TensorType
+MaxAndArgmax = Max
+AdvancedSubtensor1 = AdvancedSubtensor
+AdvancedIncSubtensor1 = AdvancedIncSubtensor
+Shape_i = ShapeI
+
+all_dtypes = list(_dtypes.ALL)
+int_dtypes = list(_dtypes.INTEGERS)
+uint_dtypes = list(_dtypes.UNSIGNED)
+integer_dtypes = int_dtypes + uint_dtypes
+discrete_dtypes = ["bool", *integer_dtypes]
+float_dtypes = list(_dtypes.FLOATS)
+complex_dtypes = list(_dtypes.COMPLEX)
+continuous_dtypes = float_dtypes + complex_dtypes
+
+NoneConst = _none_type.make_constant(None, name="NoneConst")
+
+#: Modules that are part of the namespace.
+_MODULES = {
+    "basic": "ltensor.tensor",
+    "elemwise": "ltensor.tensor",
+    "extra_ops": "ltensor.tensor.extra_ops",
+    "fft": "ltensor.tensor.fft",
+    "nlinalg": "ltensor.tensor.nlinalg",
+    "nnet": "ltensor.tensor.nnet",
+    "printing": "ltensor.printing",
+    "raw_random": "ltensor.random",
+    "shared_randomstreams": "ltensor.random",
+    "sharedvar": "ltensor.shared",
+    "signal": "ltensor.tensor.signal",
+    "slinalg": "ltensor.tensor.slinalg",
+    "subtensor": "ltensor.tensor",
+    "xlogx": "ltensor.tensor.xlogx",
+}
+
+#: Names that are imported when they are asked for.
+_LATER = {
+    name: module
+    for module, names in {
+        "ltensor.gradient": "grad jacobian hessian Rop Lop verify_grad consider_constant "
+        "DisconnectedType",
+        "ltensor.ifelse": "ifelse",
+        "ltensor.printing": "pprint min_informative_str",
+        "ltensor.shared": "shared TensorSharedVariable ScalarSharedVariable",
+        "ltensor.ops.linalg": "batched_dot batched_tensordot",
+        "ltensor.ops.join": "join concatenate stack split stacklists horizontal_stack "
+        "vertical_stack tile repeat roll Join Split",
+        "ltensor.ops.sort": "sort argsort topk argtopk topk_and_argtopk SortOp ArgSortOp",
+        "ltensor.tensor.extra_ops": "cumsum cumprod diff bincount compress searchsorted "
+        "fill_diagonal to_one_hot broadcast_to",
+        "ltensor.tensor.nlinalg": "diag diagonal trace",
+    }.items()
+    for name in names.split()
+}
+_LATER_AS = {"_shared": ("ltensor.shared", "shared"), "concat": ("ltensor.ops.join", "concatenate")}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value: object = importlib.import_module(_MODULES[name])
+    elif name in _LATER:
+        value = getattr(importlib.import_module(_LATER[name]), name)
+    elif name in _LATER_AS:
+        module, other = _LATER_AS[name]
+        value = getattr(importlib.import_module(module), other)
+    else:
+        raise AttributeError(f"ltensor.tensor has no {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_LATER, *_LATER_AS})

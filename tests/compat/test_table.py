@@ -1,0 +1,153 @@
+"""Theano's names resolve, to ltensor's own objects."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from seeds.runner import child_environment
+
+from ltensor import compat
+
+NAMES = [
+    line
+    for line in (Path(__file__).parent / "names.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def run(program: str) -> str:
+    """Run a program in which ``import theano`` means ltensor; gives what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import ltensor.compat; ltensor.compat.install()\n" + program],
+        capture_output=True,
+        text=True,
+        env=child_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_names_that_programs_use() -> None:
+    """All names that at least three of 129 public projects use, bar GPU and sparse ones."""
+    missing = run(
+        "import importlib\n"
+        f"for full in {NAMES!r}:\n"
+        "    path, _, name = full.rpartition('.')\n"
+        "    try:\n"
+        "        getattr(importlib.import_module(path), name)\n"
+        "    except (ImportError, AttributeError) as error:\n"
+        "        print(full, '|', error)\n"
+    )
+    assert not missing, missing
+
+
+def test_the_table_points_at_modules_that_exist() -> None:
+    """A name may be missing (it then says so); a module would be a slip in the table."""
+    paths = {target.partition(":")[0] for _, target in compat.unresolved()}
+    assert [path for path in sorted(paths) if compat._resolve(path) is compat._MISSING] == []
+    own = ("ltensor.compat.", "ltensor.config:", "ltensor.errors:", "ltensor.ir.")
+    assert [pair for pair in compat.unresolved() if pair[1].startswith(own)] == []
+
+
+def test_same_objects() -> None:
+    assert (
+        run(
+            "import theano, theano.tensor as T, ltensor, ltensor.tensor as LT\n"
+            "from theano.tensor.nnet import sigmoid\n"
+            "from theano.sandbox.rng_mrg import MRG_RandomStreams\n"
+            "from theano.compile.nanguardmode import NanGuardMode\n"
+            "assert theano.function is ltensor.function and theano.scan is ltensor.scan\n"
+            "assert theano.config is ltensor.config and T.config is ltensor.config\n"
+            "assert T.dscalar is LT.dscalar and sigmoid is LT.nnet.sigmoid\n"
+            "assert T.nnet.sigmoid is sigmoid and theano.tensor is T\n"
+            "import theano.tensor.sort, theano.compile.function, theano.tensor.var\n"
+            "assert T.sort is LT.sort and T.var is LT.var\n"
+            "assert theano.compile.function is ltensor.function\n"
+            "assert theano.gof.Op is theano.Op is ltensor.Op\n"
+            "print('same')\n"
+        )
+        == "same\n"
+    )
+
+
+def test_star_import() -> None:
+    assert run(
+        "from theano import *\n"
+        "from theano.tensor import *\n"
+        "print(function([], ()) is not None, shared.__name__, pp is not None, dot is not None)\n"
+    ).startswith("True shared True True")
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "says"),
+    [
+        ("import theano.sparse", "ModuleNotFoundError", "there are no sparse matrices"),
+        ("import theano.tensor.downsample", "ModuleNotFoundError", "theano.tensor.downsample"),
+        ("import theano; theano.nonsense", "AttributeError", "ltensor has no theano.nonsense"),
+        ("import theano; theano.gof.COp", "AttributeError", "write perform with NumPy"),
+        ("from theano.sandbox.cuda import GpuOp", "ImportError", "GpuOp"),
+        ("import theano.sandbox.cuda.basic_ops", "ModuleNotFoundError", "no counterpart"),
+    ],
+)
+def test_what_is_not_there(statement: str, error: str, says: str) -> None:
+    out = run(
+        f"try:\n    {statement}\nexcept Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    assert out.startswith(error)
+    assert says in out
+
+
+def test_gpu_flags_say_no() -> None:
+    assert (
+        run(
+            "from theano.sandbox import cuda\n"
+            "from theano.sandbox.cuda.dnn import dnn_available\n"
+            "import theano.gpuarray\n"
+            "print(cuda.cuda_available, cuda.cuda_enabled, dnn_available(),"
+            " theano.gpuarray.pygpu_activated)\n"
+        )
+        == "False False False False\n"
+    )
+
+
+def test_remnants_of_python_2() -> None:
+    assert (
+        run(
+            "from theano.compat.python2x import OrderedDict\n"
+            "from theano.compat import exc_message, imap, get_unbound_function\n"
+            "from theano.compat.six import iteritems, string_types, with_metaclass\n"
+            "from theano.compat.six.moves import xrange, reduce, cPickle\n"
+            "import theano.version\n"
+            "print(exc_message(ValueError('a')), list(imap(abs, [-1])), list(iteritems({1: 2})),"
+            " sum(xrange(4)), theano.version.short_version, theano.__version__)\n"
+        )
+        == "a [1] [(1, 2)] 6 1.0.5 1.0.5\n"
+    )
+
+
+def test_another_theano_is_not_replaced() -> None:
+    program = (
+        "import sys, types\n"
+        "sys.modules['theano'] = types.ModuleType('theano')\n"
+        "import ltensor.compat\n"
+        "ltensor.compat.install()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=child_environment()
+    )
+    assert "another module named theano" in done.stderr
+
+
+def test_install_and_uninstall() -> None:
+    run(
+        "import sys, theano.tensor\n"
+        "ltensor.compat.install()\n"
+        "ltensor.compat.uninstall()\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] == 'theano']\n"
+        "ltensor.compat.install()\n"
+        "import theano\n"
+    )
