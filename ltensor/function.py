@@ -194,12 +194,11 @@ def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], str]:
 def _check_unused(specs: Sequence[In], request: _Request, policy: str) -> None:
     if policy == "ignore":
         return
-    needed = set(inputs_of([*request.outputs, *request.new_values, *request.input_updates]))
+    wanted = [*request.outputs, *request.new_values, *request.input_updates]
+    needed = set(inputs_of(wanted, blockers=request.blockers))
     needed |= request.touched
     for position, spec in enumerate(specs):
         if spec.variable in needed or spec.update is not None or spec.shared:
-            continue
-        if any(v is spec.variable for v in request.blockers):
             continue
         text = (
             "theano.function was asked to create a function computing outputs given certain "

@@ -326,9 +326,7 @@ class EmulatedError(RuntimeError):
 class Emulated:
     """A Function whose kernels run in the emulator; call it with arrays, it returns a list."""
 
-    def __init__(
-        self, function: Function | Lowered, geometry: Geometry | None = None
-    ) -> None:
+    def __init__(self, function: Function | Lowered, geometry: Geometry | None = None) -> None:
         if not available():
             raise UnsupportedError("kernels are emulated on Linux only")
         geometry = geometry or Geometry(threads=64, max_blocks=3)

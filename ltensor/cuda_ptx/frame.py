@@ -59,9 +59,7 @@ def plain_signature(function: Function) -> tuple[Signature, PlainFrame]:
 
     n_arguments, n_results = leading(function.inputs), leading(function.outputs)
     cells = [
-        k
-        for k, v in enumerate(function.inputs[n_arguments:])
-        if not isinstance(v.type, TensorType)
+        k for k, v in enumerate(function.inputs[n_arguments:]) if not isinstance(v.type, TensorType)
     ]
     updated = cells[: len(function.outputs) - n_results]
     signature = Signature(n_arguments, n_results, updated)

@@ -13,8 +13,21 @@ from ltensor.lowering.intrinsics import base_name
 
 _FLOAT = frozenset(
     (
-        "sqrt", "fabs", "floor", "ceil", "trunc", "rint", "nearbyint", "round", "roundeven",
-        "fma", "copysign", "minnum", "maxnum", "minimum", "maximum",
+        "sqrt",
+        "fabs",
+        "floor",
+        "ceil",
+        "trunc",
+        "rint",
+        "nearbyint",
+        "round",
+        "roundeven",
+        "fma",
+        "copysign",
+        "minnum",
+        "maxnum",
+        "minimum",
+        "maximum",
     )
 )
 _INTEGER = frozenset(("smax", "smin", "umax", "umin", "abs", "ctpop", "ctlz", "cttz"))

@@ -1,7 +1,7 @@
 """Kernels as LLVM text: how threads and blocks share the loops of a `Kernel`.
 
 Note [Uniform code]. In a kernel whose block works together, code outside of spread loops is run by
-all threads alike, with the same values; only thread 0 stores. `_Hazards` puts a barrier wherever a
+all threads alike, with the same values; only thread 0 stores. `Hazards` puts a barrier wherever a
 thread could read what another has yet to write, or write what another has yet to read.
 """
 
@@ -12,24 +12,10 @@ from dataclasses import dataclass, field
 
 from ltensor.cuda_ptx.chains import Chain, chain_of
 from ltensor.cuda_ptx.plan import Kernel, root_of
-from ltensor.cuda_ptx.scalar_text import GLOBAL, ScalarText
-from ltensor.ir import dtypes as dt
-from ltensor.lowering.llvm_text import literal, memory_type, scalar_type
-from ltensor.lowering.program import Carry, If, Loop, Scope, Value, walk
-
-_SHARED = "ptr addrspace(3)"
-_SREG = "llvm.nvvm.read.ptx.sreg"
-_SHUFFLE = "llvm.nvvm.shfl.sync.down.i32"
-_BARRIER = "llvm.nvvm.barrier.cta.sync.aligned.all"
-_WARPS = 32
-
-
-@dataclass
-class _Hazards:
-    """What the threads of a block may have done since the last barrier."""
-
-    reads: bool = False
-    writes: bool = False
+from ltensor.cuda_ptx.scalar_text import GLOBAL
+from ltensor.cuda_ptx.threads import Hazards, ThreadText
+from ltensor.lowering.llvm_text import memory_type
+from ltensor.lowering.program import If, Loop, Scope, Value, walk
 
 
 @dataclass(frozen=True)
@@ -54,15 +40,13 @@ class KernelText:
     functions: dict[str, str] = field(default_factory=dict)
 
 
-class Writer(ScalarText):
+class Writer(ThreadText):
     """Writes the entry points of one `Kernel`."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.signature: list[str] = []
         self.uniform = False
-        self.hazards = _Hazards()
-        self.shared_words = 0
         self.written = {
             root_of(e.args[0])
             for e in walk(kernel.loop.body)
@@ -85,9 +69,8 @@ class Writer(ScalarText):
         if self.kernel.checks:
             self.signature.append(f"{GLOBAL} %record")
         for value in self.kernel.private:
-            self.head.append(
-                f"  {self.registers[value]} = alloca {memory_type(self.local_dtype(value))}, align 8"
-            )
+            kind = memory_type(self.local_dtype(value))
+            self.head.append(f"  {self.registers[value]} = alloca {kind}, align 8")
         shared = ""
         if self.shared_words:
             shared = (
@@ -111,9 +94,10 @@ class Writer(ScalarText):
     def local_dtype(self, value: Value) -> str:
         """The dtype of a private local, by its uses."""
         for entry in walk(self.kernel.loop.body):
-            if isinstance(entry, Value) and entry.op in ("load", "store"):
-                if entry.args[0] is value:
-                    return entry.dtype if entry.op == "load" else str(entry.attr)
+            if not isinstance(entry, Value) or entry.op not in ("load", "store"):
+                continue
+            if entry.args[0] is value:
+                return entry.dtype if entry.op == "load" else str(entry.attr)
         return "float64"
 
     def entry(self) -> KernelText:
@@ -132,7 +116,7 @@ class Writer(ScalarText):
             self.uniform = True
 
             def row() -> None:
-                self.hazards = _Hazards()  # rows do not depend on one another
+                self.hazards = Hazards()  # rows do not depend on one another
                 self.render_scope(chain.body)
 
             self.spread(chain, block, blocks, row)
@@ -203,51 +187,7 @@ class Writer(ScalarText):
             else:
                 write()
 
-    def cell(self, dtype: str, base: str, index: str) -> str:
-        """The address of a cell of 8 bytes."""
-        del dtype
-        return self.put(f"getelementptr i64, {GLOBAL} {base}, i64 {index}")
-
-    def read_cell(self, dtype: str, where: str) -> str:
-        """A scalar from a cell."""
-        value = self.put(f"load {memory_type(dtype)}, {GLOBAL} {where}, align 8")
-        return self.put(f"icmp ne i8 {value}, 0") if dtype == "bool" else value
-
-    def write_cell(self, dtype: str, where: str, register: str) -> None:
-        """A scalar to a cell."""
-        if dtype == "bool":
-            register = self.put(f"zext i1 {register} to i8")
-        self.line(f"store {memory_type(dtype)} {register}, {GLOBAL} {where}, align 8")
-
     # ------------------------------------------------------------------ threads
-
-    def special(self, name: str) -> str:
-        """A thread or block number as i64."""
-        word = self.intrinsic(f"{_SREG}.{name}.x", "i32", (), ())
-        return self.put(f"zext i32 {word} to i64")
-
-    def grid_threads(self) -> tuple[str, str]:
-        """This thread's number in the grid, and the number of threads."""
-        size = self.special("ntid")
-        first = self.put(f"mul i64 {self.special('ctaid')}, {size}")
-        start = self.put(f"add i64 {first}, {self.special('tid')}")
-        return start, self.put(f"mul i64 {self.special('nctaid')}, {size}")
-
-    def barrier(self) -> None:
-        """Wait for all threads of the block."""
-        self.declares.add(f"declare void @{_BARRIER}(i32) convergent nounwind")
-        self.line(f"call void @{_BARRIER}(i32 0)")
-        self.hazards = _Hazards()
-
-    def only_first(self, action: Callable[[], object]) -> None:
-        """Something that thread 0 of the block does."""
-        yes, end = self.label("first"), self.label("joined")
-        here = self.put(f"icmp eq i64 {self.special('tid')}, 0")
-        self.line(f"br i1 {here}, label %{yes}, label %{end}")
-        self.start_block(yes)
-        action()
-        self.line(f"br label %{end}")
-        self.start_block(end)
 
     def product(self, chain: Chain) -> str:
         """The number of points of a space."""
@@ -275,9 +215,7 @@ class Writer(ScalarText):
                 if isinstance(entry, Value):
                     self.render_value(entry)
 
-    def spread(
-        self, chain: Chain, start: str, step: str, body: Callable[[], None]
-    ) -> None:
+    def spread(self, chain: Chain, start: str, step: str, body: Callable[[], None]) -> None:
         """``body`` at every ``step``-th point of a space from ``start`` on."""
 
         def point(index: str) -> list[str]:
@@ -287,47 +225,6 @@ class Writer(ScalarText):
             return []
 
         self.accumulate(self.product(chain), start, step, [], [], point)
-
-    def accumulate(
-        self,
-        total: str,
-        start: str,
-        step: str,
-        carries: Sequence[Carry],
-        combines: Sequence[str],
-        body: Callable[[str], list[str]],
-    ) -> list[str]:
-        """A strided loop; joins what ``body`` returns and gives the sums."""
-        inits = []
-        for carry, how in zip(carries, combines, strict=True):
-            neutral = {"add": 0, "mul": 1}.get(how)
-            dtype = carry.phi.dtype
-            inits.append(self.scalar(carry.init) if neutral is None else literal(neutral, dtype))
-        label, done, before = self.label("strided"), self.label("done"), self.block
-        some = self.put(f"icmp slt i64 {start}, {total}")
-        self.line(f"br i1 {some}, label %{label}, label %{done}")
-        self.start_block(label)
-        index = self.fresh()
-        phis = [self.fresh() for _ in carries]
-        mark = len(self.lines)
-        news = [
-            self.combine(how, c.phi.dtype, phi, new)
-            for c, how, phi, new in zip(carries, combines, phis, body(index), strict=True)
-        ]
-        following = self.put(f"add nuw nsw i64 {index}, {step}")
-        again = self.put(f"icmp slt i64 {following}, {total}")
-        latch = self.block
-        self.line(f"br i1 {again}, label %{label}, label %{done}")
-        head = [f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]"]
-        kinds = [scalar_type(c.phi.dtype) for c in carries]
-        for phi, kind, init, new in zip(phis, kinds, inits, news, strict=True):
-            head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
-        self.lines[mark:mark] = head
-        self.start_block(done)
-        return [
-            self.put(f"phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
-            for kind, init, new in zip(kinds, inits, news, strict=True)
-        ]
 
     # ------------------------------------------------------------------ reductions
 
@@ -345,104 +242,6 @@ class Writer(ScalarText):
         return self.accumulate(
             self.product(chain), start, step, chain.carries, chain.combines, point
         )
-
-    def block_reduce(
-        self, carries: Sequence[Carry], combines: Sequence[str], values: list[str]
-    ) -> list[str]:
-        """Join one value per thread; all threads get the result."""
-        lane_values = []
-        for carry, how, value in zip(carries, combines, values, strict=True):
-            for delta in (16, 8, 4, 2, 1):
-                other = self.shuffle_down(carry.phi.dtype, value, delta)
-                value = self.combine(how, carry.phi.dtype, value, other)
-            lane_values.append(value)
-        thread = self.special("tid")
-        warp = self.put(f"lshr i64 {thread}, 5")
-        lane = self.put(f"and i64 {thread}, 31")
-        self.shared_words = max(self.shared_words, _WARPS * len(carries))
-        write, wait = self.label("leader"), self.label("wait")
-        leads = self.put(f"icmp eq i64 {lane}, 0")
-        self.line(f"br i1 {leads}, label %{write}, label %{wait}")
-        self.start_block(write)
-        for number, (carry, value) in enumerate(zip(carries, lane_values, strict=True)):
-            slot = self.put(f"add i64 {warp}, {number * _WARPS}")
-            where = self.put(f"getelementptr i64, {_SHARED} @SHARED, i64 {slot}")
-            if carry.phi.dtype == "bool":
-                value = self.put(f"zext i1 {value} to i8")
-            self.line(f"store {memory_type(carry.phi.dtype)} {value}, {_SHARED} {where}, align 8")
-        self.line(f"br label %{wait}")
-        self.start_block(wait)
-        self.barrier()
-        threads = self.special("ntid")
-        rounded = self.put(f"add i64 {threads}, 31")
-        warps = self.put(f"lshr i64 {rounded}, 5")
-        totals = [self.shared_value(c, k, "0") for k, c in enumerate(carries)]
-        label, done, before = self.label("warps"), self.label("all"), self.block
-        more = self.put(f"icmp ugt i64 {warps}, 1")
-        self.line(f"br i1 {more}, label %{label}, label %{done}")
-        self.start_block(label)
-        index = self.fresh()
-        phis = [self.fresh() for _ in carries]
-        mark = len(self.lines)
-        news = [
-            self.combine(how, c.phi.dtype, phi, self.shared_value(c, k, index))
-            for k, (c, how, phi) in enumerate(zip(carries, combines, phis, strict=True))
-        ]
-        following = self.put(f"add i64 {index}, 1")
-        again = self.put(f"icmp ult i64 {following}, {warps}")
-        self.line(f"br i1 {again}, label %{label}, label %{done}")
-        head = [f"  {index} = phi i64 [ 1, %{before} ], [ {following}, %{label} ]"]
-        kinds = [scalar_type(c.phi.dtype) for c in carries]
-        for phi, kind, init, new in zip(phis, kinds, totals, news, strict=True):
-            head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{label} ]")
-        self.lines[mark:mark] = head
-        self.start_block(done)
-        results = [
-            self.put(f"phi {kind} [ {init}, %{before} ], [ {new}, %{label} ]")
-            for kind, init, new in zip(kinds, totals, news, strict=True)
-        ]
-        self.barrier()  # the shared words may be written again
-        return results
-
-    def shared_value(self, carry: Carry, number: int, warp: str) -> str:
-        """The partial result of a warp."""
-        slot = self.put(f"add i64 {warp}, {number * _WARPS}")
-        where = self.put(f"getelementptr i64, {_SHARED} @SHARED, i64 {slot}")
-        kind = memory_type(carry.phi.dtype)
-        value = self.put(f"load {kind}, {_SHARED} {where}, align 8")
-        return self.put(f"icmp ne i8 {value}, 0") if carry.phi.dtype == "bool" else value
-
-    def shuffle_down(self, dtype: str, value: str, delta: int) -> str:
-        """The value of the thread ``delta`` lanes further on, as 32-bit pieces."""
-        size = 1 if dtype == "bool" else 8 * dt.item_size(dtype)
-        kind = scalar_type(dtype)
-        bits = value
-        if dtype.startswith("float"):
-            bits = self.put(f"bitcast {kind} {value} to i{size}")
-        if size == 64:
-            high = self.put(f"lshr i64 {bits}, 32")
-            pieces = [
-                self.put(f"zext i32 {self.shuffle_word(word, delta)} to i64")
-                for word in (
-                    self.put(f"trunc i64 {bits} to i32"),
-                    self.put(f"trunc i64 {high} to i32"),
-                )
-            ]
-            upper = self.put(f"shl i64 {pieces[1]}, 32")
-            got = self.put(f"or i64 {pieces[0]}, {upper}")
-        else:
-            word = bits if size == 32 else self.put(f"zext i{size} {bits} to i32")
-            got = self.shuffle_word(word, delta)
-            if size != 32:
-                got = self.put(f"trunc i32 {got} to i{size}")
-        if dtype.startswith("float"):
-            got = self.put(f"bitcast i{size} {got} to {kind}")
-        return got
-
-    def shuffle_word(self, word: str, delta: int) -> str:
-        """One 32-bit shuffle of a whole warp."""
-        self.declares.add(f"declare i32 @{_SHUFFLE}(i32, i32, i32, i32) convergent nounwind")
-        return self.put(f"call i32 @{_SHUFFLE}(i32 -1, i32 {word}, i32 {delta}, i32 31)")
 
     def join_block(self, chain: Chain, values: list[str]) -> None:
         """The block's result of a reduction under the names of the outer loop."""

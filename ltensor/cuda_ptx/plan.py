@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ltensor.lowering.program import Loop, Program, Scope, Value, walk
-from ltensor.lowering.program import If as Branch
 from ltensor.cuda_ptx.chains import Chain, chain_of, has_chain, is_independent, operands
+from ltensor.lowering.program import If as Branch
+from ltensor.lowering.program import Loop, Program, Scope, Value, walk
 
 _HOST_ONLY = {
     "call": "calls a function of the run time",
@@ -102,14 +102,16 @@ def _checks_where_threads_differ(kernel_kind: str, loop: Loop, chain: Chain | No
     """Whether a check would let some threads leave while others wait at a barrier."""
     if kernel_kind in ("map", "serial"):
         return False
-    scopes: list[Scope] = [loop.body if chain is None else chain.body]
+    body = loop.body if chain is None else chain.body
     if kernel_kind == "reduce":
-        return any(isinstance(e, Value) and e.op == "check" for e in walk(scopes[0]))
-    for entry in walk(scopes[0]):
-        if isinstance(entry, Loop) and chain_of(entry) is not None:
-            if any(isinstance(e, Value) and e.op == "check" for e in walk(entry.body)):
-                return True
-    return False
+        return _has_check(body)
+    return any(
+        isinstance(e, Loop) and chain_of(e) is not None and _has_check(e.body) for e in walk(body)
+    )
+
+
+def _has_check(scope: Scope) -> bool:
+    return any(isinstance(e, Value) and e.op == "check" for e in walk(scope))
 
 
 class _Planner:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ltensor.cuda_ptx.plan import Kernel, root_of
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.llvm_text import InstructionText, literal, memory_type, scalar_type
 from ltensor.lowering.program import If, Loop, Scope, Value
-from ltensor.cuda_ptx.plan import Kernel, root_of
 
 GLOBAL = "ptr addrspace(1)"
 #: on half precision numbers these are computed in single precision, which is exact enough
@@ -98,7 +98,9 @@ class ScalarText(InstructionText):
             return self.unsigned_long(first, args[0])
         if first == "float16" and value.op in _NOT_FOR_HALF:
             wide = [self.put(f"fpext half {a} to float") for a in args]
-            single = Value(value.op, "float32", (_SINGLE,) * len(args), value.attr, value.scope, None)
+            single = Value(
+                value.op, "float32", (_SINGLE,) * len(args), value.attr, value.scope, None
+            )
             return self.put(f"fptrunc float {super().compute(single, wide, 1)} to half")
         return super().compute(value, args, lanes)
 
@@ -201,9 +203,7 @@ class ScalarText(InstructionText):
         pointer, offset = value.args
         dtype = value.dtype
         kind, where = self.element(pointer, self.scalar(offset), dtype)
-        loaded = self.put(
-            f"load {memory_type(dtype)}, {kind} {where}, align {dt.item_size(dtype)}"
-        )
+        loaded = self.put(f"load {memory_type(dtype)}, {kind} {where}, align {dt.item_size(dtype)}")
         if dtype == "bool":
             loaded = self.put(f"icmp ne i8 {loaded}, 0")
         self.registers[value] = loaded
@@ -268,9 +268,7 @@ class ScalarText(InstructionText):
         self.line(f"br i1 {self.scalar(value.args[0])}, label %{good}, label %{bad}")
         self.start_block(bad)
         site = value.attr + 1
-        pair = self.put(
-            f"cmpxchg {GLOBAL} %record, i64 0, i64 {site} monotonic monotonic"
-        )
+        pair = self.put(f"cmpxchg {GLOBAL} %record, i64 0, i64 {site} monotonic monotonic")
         won = self.put(f"extractvalue {{i64, i1}} {pair}, 1")
         self.line(f"br i1 {won}, label %{mine}, label %leave")
         self.start_block(mine)

@@ -473,7 +473,7 @@ class Block:
                 b.loop(
                     extent,
                     kind="vector" if last else "serial",
-                    parallel=number == 0,
+                    parallel=True,  # so is any loop inside it
                     label=label if number == 0 else "",
                 )
             )

@@ -63,7 +63,7 @@ def _old_arguments(given: dict[str, Any], shape: Any, image_shape: Any, name: st
 
 
 def conv2d(
-    input: Any,  # noqa: A002 - Theano's name
+    input: Any,
     filters: Any,
     input_shape: Any = None,
     filter_shape: Any = None,
@@ -105,7 +105,7 @@ def conv2d(
 
 
 def old_conv2d(
-    input: Any,  # noqa: A002
+    input: Any,
     filters: Any,
     image_shape: Any = None,
     filter_shape: Any = None,
@@ -120,7 +120,7 @@ def old_conv2d(
 
 
 def conv3d(
-    input: Any,  # noqa: A002
+    input: Any,
     filters: Any,
     input_shape: Any = None,
     filter_shape: Any = None,
@@ -164,7 +164,7 @@ def conv2d_grad_wrt_inputs(
 
 
 def conv2d_grad_wrt_weights(
-    input: Any,  # noqa: A002
+    input: Any,
     output_grad: Any,
     filter_shape: Any,
     input_shape: Any = None,
@@ -208,7 +208,7 @@ def conv3d_grad_wrt_inputs(
 
 
 def conv3d_grad_wrt_weights(
-    input: Any,  # noqa: A002
+    input: Any,
     output_grad: Any,
     filter_shape: Any,
     input_shape: Any = None,
@@ -233,7 +233,7 @@ def _last(shape: Any, count: int) -> list[Any]:
 
 
 def conv2d_transpose(
-    input: Any,  # noqa: A002
+    input: Any,
     filters: Any,
     output_shape: Any,
     filter_shape: Any = None,
@@ -282,7 +282,7 @@ def get_conv_output_shape(
 
 
 def signal_conv2d(
-    input: Any,  # noqa: A002
+    input: Any,
     filters: Any,
     image_shape: Any = None,
     filter_shape: Any = None,
@@ -336,7 +336,7 @@ def bilinear_kernel_2D(ratio: int, normalize: bool = True) -> Variable:
 
 
 def bilinear_upsampling(
-    input: Any,  # noqa: A002
+    input: Any,
     ratio: int | None = None,
     frac_ratio: Any = None,
     batch_size: Any = None,
@@ -358,6 +358,7 @@ def bilinear_upsampling(
             "take every n-th pixel."
         )
     from ltensor.ops.arithmetic import mul
+    from ltensor.ops.indexing import getitem
     from ltensor.ops.join import concatenate
 
     x, ratio = as_tensor(input), int(ratio)
@@ -370,7 +371,7 @@ def bilinear_upsampling(
         for end in (slice(0, 1), slice(-1, None)):
             index: list[Any] = [slice(None)] * 4
             index[axis] = end
-            ends.append(image[tuple(index)])  # type: ignore[index]
+            ends.append(getitem(image, tuple(index)))
         return concatenate([ends[0], image, ends[1]], axis=axis)
 
     size = [rows, columns]

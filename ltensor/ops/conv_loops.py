@@ -385,7 +385,16 @@ class Columns:
 
 
 def zero_fill(b: Any, view: Any) -> None:
-    """Set a dense buffer to zero."""
-    flat = type(view)(view.dtype, view.pointer, (b.size(view.dims),), None, view.offset)
-    with b.loop(flat.dims[0], kind="vector") as loop:
-        b.store(flat, [loop.index], b.const(0, view.dtype))
+    """Set a buffer to zero."""
+    zero = b.const(0, view.dtype)
+    if view.dense:
+        flat = type(view)(view.dtype, view.pointer, (b.size(view.dims),), None, view.offset)
+        with b.loop(flat.dims[0], kind="vector") as loop:
+            b.store(flat, [loop.index], zero)
+        return
+    with ExitStack() as stack:
+        index = []
+        for axis, extent in enumerate(view.dims):
+            kind = "vector" if axis == view.ndim - 1 else "serial"
+            index.append(stack.enter_context(b.loop(extent, kind=kind)).index)
+        b.store(view, index, zero)

@@ -7,7 +7,6 @@ draw comes from row ``i % nstreams``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -94,9 +93,7 @@ class MRGUniform(DeclaredOp):
         target = k.output(1, dims) if direct else b.temporary(self.dtype, (b.const(1),))
         drawn = target if target.dense else b.temporary(self.dtype, dims)
         symbol = f"lt_rng_mrg_uniform_{SUFFIX[self.dtype]}"
-        status = b.call(
-            symbol, [b.shifted(new, 0), rows, b.shifted(drawn, 0), count], "int32"
-        )
+        status = b.call(symbol, [b.shifted(new, 0), rows, b.shifted(drawn, 0), count], "int32")
         k.check(b.eq(status, 0), "random_state", (rows, words))
         if not direct:
             k.result(b.load(target, (0,)), 1)
@@ -324,7 +321,14 @@ def _states(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _uniform_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
-    for streams, sizes in ((1, (3,)), (4, (3, 5)), (13, (40,)), (20, (2, 1, 4)), (3, (0, 2)), (5, ())):
+    for streams, sizes in (
+        (1, (3,)),
+        (4, (3, 5)),
+        (13, (40,)),
+        (20, (2, 1, 4)),
+        (3, (0, 2)),
+        (5, ()),
+    ):
         yield Sample(
             lambda s, sizes=sizes, dtype=dtype: mrg_uniform(s, sizes, dtype),
             [_states(rng, streams)],

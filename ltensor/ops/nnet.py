@@ -325,8 +325,8 @@ def confusion_matrix(actual: Any, pred: Any) -> list[Variable]:
     ValueError
         If an argument is no vector.
     """
-    from ltensor.ops.dot import dot
     from ltensor.ops.join import concatenate
+    from ltensor.ops.linalg import dot
     from ltensor.ops.sort import unique
 
     actual, pred = as_tensor(actual), as_tensor(pred)
@@ -361,7 +361,8 @@ def h_softmax(
         The second level.
     target : int vector, optional
     """
-    from ltensor.ops.dot import dot
+    from ltensor.ops.indexing import getitem
+    from ltensor.ops.linalg import dot
     from ltensor.ops.reduce import sum as reduce_sum
     from ltensor.ops.shape import reshape
 
@@ -382,12 +383,12 @@ def h_softmax(
         rows = reshape(scores, [size(batch_size, n_classes), n_outputs_per_class], ndim=2)
         second = reshape(softmax(rows), [batch_size, n_classes, n_outputs_per_class], ndim=3)
         joint = reshape(mul(second, dimshuffle(first, (0, 1, "x"))), [batch_size, -1], ndim=2)
-        return joint[:, :n_outputs]
+        return getitem(joint, (slice(None), slice(None, n_outputs)))
     from ltensor.ops.arithmetic import int_div, mod
     from ltensor.ops.crossentropy import pick_op
 
     target = reshape(as_tensor(target), [-1], ndim=1)
     group, member = int_div(target, n_outputs_per_class), mod(target, n_outputs_per_class)
-    weights, bias = W2[group], b2[group]
+    weights, bias = getitem(W2, group), getitem(b2, group)
     scores = add(reduce_sum(mul(dimshuffle(x, (0, 1, "x")), weights), axis=1), bias)
     return mul(pick_op(first, group), pick_op(softmax(scores), member))

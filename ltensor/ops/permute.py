@@ -147,7 +147,13 @@ def _samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
         return np.array(rows, "int64").reshape(shape)
 
     for inverse in (False, True):
-        for x, y in (((5,), (5,)), ((3, 4), (3, 4)), ((3, 4), (1, 4)), ((4,), (2, 3, 4)), ((2, 0), (2, 0))):
+        for x, y in (
+            ((5,), (5,)),
+            ((3, 4), (3, 4)),
+            ((3, 4), (1, 4)),
+            ((4,), (2, 3, 4)),
+            ((2, 0), (2, 0)),
+        ):
             yield Sample(
                 lambda x, y, inverse=inverse: permute_row_elements(x, y, inverse),
                 [draw(rng, dtype, x), orders(*y)],

@@ -123,7 +123,8 @@ class Frame:
             loop = self.b.loop(
                 extent,
                 kind="vector" if last and lanes else "serial",
-                parallel=axis == 0,
+                # windows of neighbouring places may overlap: only leading dimensions are apart
+                parallel=axis == 0 and len(self.out) > self.rank,
                 label=str(self.k.node.op) if axis == 0 else "",
             )
             index.append(stack.enter_context(loop).index)

@@ -96,7 +96,7 @@ class RandomFunction(DeclaredOp):
     # ------------------------------------------------------------------ building
 
     def make_node(self, rng: Any, *args: Any) -> Apply:
-        """From (rng, sizes..., parameters...), or Theano's (rng, vector of sizes, parameters...)."""
+        """From (rng, sizes..., parameters...), or Theano's (rng, size vector, parameters...)."""
         if not isinstance(rng, Variable) or not isinstance(rng.type, RandomStateType):
             raise TypeError(f"the first argument of {self} must be a random state, not {rng}")
         operands = list(args)

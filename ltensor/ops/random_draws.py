@@ -153,7 +153,7 @@ def one_value(k: Any, position: int, dtype: str) -> Any:
 # ------------------------------------------------------------------------- native draws
 
 #: draws ``count`` elements from element ``first`` on into a buffer; gives the status
-Native = Callable[[Any, Any, Any, Any], Any]
+Native = Callable[[Any, Any, Any], Any]
 
 
 def _elementwise(symbol: str, *parameters: tuple[str, int]) -> Callable[..., Native]:

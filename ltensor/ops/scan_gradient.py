@@ -29,7 +29,7 @@ from ltensor.ops.differentiate import pullback
 from ltensor.ops.join import concatenate
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import dims_of, restore_flags, shape_i
-from ltensor.ops.subtensor import inc_subtensor
+from ltensor.ops.indexing import inc_subtensor
 
 
 def _connected(g: Any) -> bool:

@@ -5,5 +5,10 @@ from ltensor.passes import (  # noqa: F401
     cse,
     fills,
     fold_constants,
+    scan_history,
+    scan_hoist,
+    scan_merge,
+    scan_prune,
     shapes,
+    stabilize,
 )

@@ -9,12 +9,14 @@ from ltensor.ir.function import Function
 from ltensor.passes.manager import Group, Report, Step, parse_pipeline, run_pipeline
 
 SIMPLIFY = "repeat(canonicalize,fold_constants)"
+STABLE = f"{SIMPLIFY},repeat(stabilize,canonicalize,fold_constants)"
+LOOPS = "scan_prune,scan_hoist,scan_prune,scan_history"
 
 #: pipelines by level
 LEVELS: dict[str, str] = {
-    "none": "shapes",
-    "fast_compile": f"{SIMPLIFY},fills,shapes",
-    "fast_run": f"{SIMPLIFY},fills,shapes,{SIMPLIFY}",
+    "none": "scan_merge,shapes",
+    "fast_compile": f"scan_merge,{SIMPLIFY},fills,shapes,{LOOPS}",
+    "fast_run": f"scan_merge,{SIMPLIFY},fills,shapes,{LOOPS},{SIMPLIFY}",
 }
 
 _parsed: dict[str, list[Step | Group]] = {}

@@ -12,6 +12,7 @@ from ltensor.ops.shape import ShapeI
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.manager import register
 
+
 def use_shapes(function: Function) -> Function:
     """The pass ``shapes``: sizes of computed values become expressions of the inputs' sizes."""
     for _ in range(8):
@@ -27,9 +28,7 @@ def use_shapes(function: Function) -> Function:
                 better = dims[node.op.axis]
                 owner = better.owner
                 same = (
-                    owner is not None
-                    and isinstance(owner.op, ShapeI)
-                    and owner.inputs[0] is source
+                    owner is not None and isinstance(owner.op, ShapeI) and owner.inputs[0] is source
                 )
                 if not same:
                     replacements[node.outputs[0]] = better

@@ -6,6 +6,7 @@ rows of a matrix lie 2**72 steps apart, matrices of successive draws 2**134.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,7 @@ import numpy as np
 
 from ltensor.config import config
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor, constant
+from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Variable
 from ltensor.lowering.rng.mrg import DRAW_JUMP, M1, M2, ROW_JUMP, Matrix
 from ltensor.ops.arithmetic import add, int_div, mod, mul, sub, true_div
@@ -35,8 +36,8 @@ TRUNCATED_DEVIATION = 0.87962566103423978
 # ------------------------------------------------------------------------- jumps
 
 
-def multMatVect(  # noqa: N802 - Theano's name
-    v: Sequence[int], a: Matrix, m1: int, b: Matrix, m2: int
+def multMatVect(
+    v: Sequence[int] | np.ndarray, a: Matrix, m1: int, b: Matrix, m2: int
 ) -> np.ndarray:
     """The state ``v`` of six words after the jumps ``a`` modulo m1 and ``b`` modulo m2."""
     words = [int(x) for x in v]
@@ -47,7 +48,7 @@ def multMatVect(  # noqa: N802 - Theano's name
 
 def _squared(matrix: Matrix, modulus: int) -> Matrix:
     columns = list(zip(*matrix, strict=True))
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         tuple(sum(x * y for x, y in zip(row, col, strict=True)) % modulus for col in columns)
         for row in matrix
     )
@@ -62,7 +63,7 @@ def _doublings(level: int) -> tuple[Matrix, Matrix]:
     return _squared(first, M1), _squared(second, M2)
 
 
-def substreams(rstate: Sequence[int], count: int) -> np.ndarray:
+def substreams(rstate: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     """The matrix of ``count`` streams that begins with ``rstate``, int32."""
     rows = np.empty((count, 6), "int64")
     rows[0] = rstate
@@ -142,6 +143,10 @@ def sizes_of(size: Any, ndim: int | None) -> list[Variable]:
 
 
 def product(sizes: Sequence[Variable]) -> Variable:
+    """The number of elements, a constant if all sizes are."""
+    known = [constant_value(size) for size in sizes]
+    if all(value is not None for value in known):
+        return constant(math.prod(int(v) for v in known if v is not None), dtype="int64")
     total: Variable = constant(1, dtype="int64")
     for number, size in enumerate(sizes):
         wide = cast(size, "int64")
@@ -149,10 +154,22 @@ def product(sizes: Sequence[Variable]) -> Variable:
     return total
 
 
+def halved(count: Variable) -> tuple[Variable, Variable]:
+    """``count`` rounded up to an even number (itself if it is known to be one), and half of it."""
+    known = constant_value(count)
+    if known is not None:
+        half = (int(known) + 1) // 2
+        even = count if int(known) % 2 == 0 else constant(2 * half, dtype="int64")
+        return even, constant(half, dtype="int64")
+    two = constant(2, dtype="int64")
+    even = add(count, mod(count, two))
+    return even, int_div(even, two)
+
+
 # ------------------------------------------------------------------------- the streams
 
 
-class MRG_RandomStreams:  # noqa: N801 - Theano's name
+class MRG_RandomStreams:
     """Makes random variables over MRG31k3p streams, bit for bit Theano's.
 
     Parameters
@@ -207,7 +224,9 @@ class MRG_RandomStreams:  # noqa: N801 - Theano's name
             if not any(half):
                 raise ValueError(f"The {which} 3 values of seed should not be all 0", seed)
             if not all(0 <= word < modulus for word in half):
-                raise ValueError(f"The {which} 3 values of seed should be less than {modulus}", seed)
+                raise ValueError(
+                    f"The {which} 3 values of seed should be less than {modulus}", seed
+                )
         self.rstate = np.array(words, dtype="int32")
 
     def seed(self, seed: Any = None) -> None:
@@ -244,9 +263,7 @@ class MRG_RandomStreams:  # noqa: N801 - Theano's name
 
     # ------------------------------------------------------------------ draws
 
-    def _draw(
-        self, size: Any, ndim: int | None, dtype: str, nstreams: int | None
-    ) -> Any:
+    def _draw(self, size: Any, ndim: int | None, dtype: str, nstreams: int | None) -> Any:
         """Uniform draws in (0, 1), registered with a new matrix of streams."""
         sizes = sizes_of(size, ndim)
         count = self.n_streams(size) if nstreams is None else nstreams
@@ -348,8 +365,7 @@ class MRG_RandomStreams:  # noqa: N801 - Theano's name
         )
         avg, std = cast(avg, dtype), cast(std, dtype)
         wanted = product(sizes)
-        even = add(wanted, mod(wanted, constant(2, dtype="int64")))
-        half = int_div(even, constant(2, dtype="int64"))
+        even, half = halved(wanted)
         u = self.uniform((even,), dtype=dtype, nstreams=nstreams, **kwargs)
         if truncate:
 
@@ -361,7 +377,9 @@ class MRG_RandomStreams:  # noqa: N801 - Theano's name
             flat = truncated_box_muller(u[:half], u[half:], redraw)
         else:
             flat = box_muller(u[:half], u[half:])
-        z = reshape(flat[:wanted], sizes, ndim=len(sizes))
+        if even is not wanted:
+            flat = flat[:wanted]
+        z = reshape(flat, sizes, ndim=len(sizes))
         return add(mul(z, std), avg)
 
     def truncated_normal(
@@ -376,9 +394,7 @@ class MRG_RandomStreams:  # noqa: N801 - Theano's name
     ) -> Any:
         """Normal draws within two deviations; ``std`` is that of the draws after the cut."""
         wider = true_div(as_tensor(std), constant(TRUNCATED_DEVIATION))
-        return self.normal(
-            size, avg, wider, ndim, dtype, nstreams, truncate=True, **kwargs
-        )
+        return self.normal(size, avg, wider, ndim, dtype, nstreams, truncate=True, **kwargs)
 
     def multinomial(
         self,

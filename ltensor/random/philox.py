@@ -14,12 +14,12 @@ from ltensor.config import config
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Variable
-from ltensor.ops.arithmetic import add, int_div, mul, sub
+from ltensor.ops.arithmetic import add, mul, sub
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import lt
 from ltensor.ops.philox import philox_uniform
 from ltensor.ops.shape import reshape
-from ltensor.random.mrg import product, sizes_of
+from ltensor.random.mrg import halved, product, sizes_of
 from ltensor.random.normal import box_muller
 from ltensor.shared import shared
 
@@ -105,12 +105,13 @@ class PhiloxStreams:
         avg, std, dtype = _operands(avg, std, dtype)
         sizes = sizes_of(size, ndim)
         count = product(sizes)
-        two = constant(2, dtype="int64")
-        half = int_div(add(count, constant(1, dtype="int64")), two)
-        u = self._draw([mul(half, two)], dtype)
+        even, half = halved(count)
+        u = self._draw([even], dtype)
         # 1 - u is never 0, so that its logarithm is finite
         z = box_muller(sub(constant(np.asarray(1.0, dtype)), u[:half]), u[half:])
-        return add(mul(reshape(z[:count], sizes, ndim=len(sizes)), std), avg)
+        if even is not count:
+            z = z[:count]
+        return add(mul(reshape(z, sizes, ndim=len(sizes)), std), avg)
 
     def bernoulli(self, size: Any = (), p: Any = 0.5, dtype: Any = "int64") -> Any:
         """Ones with probability ``p``, else zeros."""

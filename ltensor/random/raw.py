@@ -79,9 +79,7 @@ def infer_size(
             raise TypeError("shape must be an integer vector or list", vector.type.dtype)
         length = vector_length(vector) if ndim is None else int(ndim)
         if length is None:
-            raise ValueError(
-                f"the length of the size {vector} is not known: give ndim= as well"
-            )
+            raise ValueError(f"the length of the size {vector} is not known: give ndim= as well")
         sizes, pattern = split_sizes(vector, length), (False,) * length
     if rank > len(sizes):
         raise ValueError(
@@ -260,13 +258,14 @@ def permutation(
     dtype: Any = "int64",
 ) -> list[Variable]:
     """Permutations of 0..n-1 along a further last axis; one of them if ``size`` is None."""
+    sizes: list[Variable] = []
+    pattern: tuple[bool, ...] = ()
     n = as_tensor(n)
     if not dt.is_integer(n.type.dtype):
         raise TypeError(f"permutation: n must be an integer, not {n.type.dtype}")
     if size is None or (isinstance(size, (list, tuple)) and not size):
         if ndim not in (None, 0, 1):
             raise TypeError(f"one permutation has one dimension, not {ndim}")
-        sizes, pattern = [], ()
     else:
         sizes, pattern = infer_size(size, ndim)
     return _draw("permutation", random_state, sizes, (n,), dtype, (*pattern, False))

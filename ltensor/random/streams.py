@@ -104,7 +104,9 @@ class RandomStreams:
             Takes a random state first and gives (new state, sample): a function of
             `ltensor.random.raw` or a `RandomFunction`.
         """
-        state: Any = shared(np.random.RandomState(int(self.gen_seedgen.randint(2**30))), borrow=True)
+        state: Any = shared(
+            np.random.RandomState(int(self.gen_seedgen.randint(2**30))), borrow=True
+        )
         state.tag.is_rng = True
         new_state, sample = op(state, *args, **kwargs)
         self._register(state, new_state, sample)

@@ -7,8 +7,8 @@ algebra, ...) is imported when it is first asked for.
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
+import ltensor.test_value  # noqa: F401 - installs itself where nodes are made
 from ltensor.config import config
 from ltensor.errors import (
     AdvancedIndexingError,
@@ -60,6 +60,15 @@ from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq, ge, gt, isinf, isnan, le, lt, neq
 from ltensor.ops.complexes import angle, complex_, complex_from_polar, conj, imag, real
 from ltensor.ops.control import Assert, Print, assert_op
+from ltensor.ops.diagonal import (
+    AllocDiag,
+    ExtractDiag,
+    alloc_diag,
+    diag,
+    diagonal,
+    fill_diagonal,
+    fill_diagonal_offset,
+)
 from ltensor.ops.elementwise import ElementwiseOp as Elemwise
 from ltensor.ops.indexing import (
     choose,
@@ -70,7 +79,28 @@ from ltensor.ops.indexing import (
     set_subtensor,
     take,
 )
+from ltensor.ops.join import (
+    Join,
+    Split,
+    concatenate,
+    horizontal_stack,
+    join,
+    split,
+    stack,
+    stacklists,
+    vertical_stack,
+)
 from ltensor.ops.linalg import Dot, dot, outer, tensordot
+from ltensor.ops.rearrange import (
+    compress,
+    mgrid,
+    ogrid,
+    ravel_multi_index,
+    repeat,
+    roll,
+    tile,
+    unravel_index,
+)
 from ltensor.ops.reduce import (
     All_ as All,
     Any_ as Any,
@@ -90,6 +120,15 @@ from ltensor.ops.reduce import (
     var,
 )
 from ltensor.ops.shape import DimShuffle, Flags as Rebroadcast, Reshape, Shape, ShapeI, shape
+from ltensor.ops.sort import (
+    ArgSort as ArgSortOp,
+    Sort as SortOp,
+    argsort,
+    argtopk,
+    sort,
+    topk,
+    topk_and_argtopk,
+)
 from ltensor.ops.special import (
     erf,
     erfc,
@@ -160,9 +199,7 @@ from ltensor.tensor.functions import (
     isclose,
     largest,
     makeKeepDims,
-    mgrid,
     moveaxis,
-    ogrid,
     patternbroadcast,
     ptp,
     reshape,
@@ -193,6 +230,7 @@ power = pow
 square = sqr
 where = switch
 complex = complex_
+concat = concatenate
 Tensor = TensorType
 MaxAndArgmax = Max
 AdvancedSubtensor1 = AdvancedSubtensor
@@ -238,16 +276,13 @@ _LATER = {
         "ltensor.printing": "pprint min_informative_str",
         "ltensor.shared": "shared TensorSharedVariable ScalarSharedVariable",
         "ltensor.ops.linalg": "batched_dot batched_tensordot",
-        "ltensor.ops.join": "join concatenate stack split stacklists horizontal_stack "
-        "vertical_stack tile repeat roll Join Split",
-        "ltensor.ops.sort": "sort argsort topk argtopk topk_and_argtopk SortOp ArgSortOp",
-        "ltensor.tensor.extra_ops": "cumsum cumprod diff bincount compress searchsorted "
-        "fill_diagonal to_one_hot broadcast_to",
-        "ltensor.tensor.nlinalg": "diag diagonal trace",
+        "ltensor.tensor.extra_ops": "cumsum cumprod diff bincount searchsorted "
+        "to_one_hot broadcast_to",
+        "ltensor.tensor.nlinalg": "trace",
     }.items()
     for name in names.split()
 }
-_LATER_AS = {"_shared": ("ltensor.shared", "shared"), "concat": ("ltensor.ops.join", "concatenate")}
+_LATER_AS = {"_shared": ("ltensor.shared", "shared")}
 
 
 def __getattr__(name: str) -> object:

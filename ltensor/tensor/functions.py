@@ -14,7 +14,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Variable
 from ltensor.ops import shape as shapes
-from ltensor.ops.alloc import arange, eye, ones
+from ltensor.ops.alloc import arange, eye
 from ltensor.ops.arithmetic import abs_, add, int_div, maximum, minimum, mod, mul, sub
 from ltensor.ops.bits import and_, or_
 from ltensor.ops.cast import cast
@@ -33,9 +33,7 @@ __all__ = [
     "isclose",
     "largest",
     "makeKeepDims",
-    "mgrid",
     "moveaxis",
-    "ogrid",
     "patternbroadcast",
     "ptp",
     "reshape",
@@ -310,32 +308,3 @@ def triu(m: Any, k: Any = 0) -> Any:
 
     m, below = _triangle(m, sub(k, 1) if isinstance(k, Variable) else k - 1)
     return switch(below, np.zeros((), dtype=m.type.dtype), m)
-
-
-class _Grid:
-    """``mgrid`` and ``ogrid``: index with slices to get coordinate arrays."""
-
-    def __init__(self, sparse: bool) -> None:
-        self.sparse = sparse
-
-    def __getitem__(self, index: Any) -> list[Any]:
-        slices = index if isinstance(index, tuple) else (index,)
-        if builtins.any(isinstance(s.step, complex) for s in slices):
-            raise NotImplementedError("Not implemented for slices whose step is complex")
-        axes = [
-            arange(0 if s.start is None else s.start, s.stop, 1 if s.step is None else s.step)
-            for s in slices
-        ]
-        rank = len(axes)
-        grids = [
-            shapes.dimshuffle(axis, ["x"] * k + [0] + ["x"] * (rank - 1 - k))
-            for k, axis in enumerate(axes)
-        ]
-        if self.sparse or rank == 1:
-            return grids
-        full = ones([axis.shape[0] for axis in axes], dtype="int8")
-        return [mul(grid, full) for grid in grids]
-
-
-mgrid = _Grid(sparse=False)
-ogrid = _Grid(sparse=True)

@@ -163,7 +163,7 @@ def _build_sum(terms: Terms, total: Any | None, out: Variable) -> Variable:
 # --------------------------------------------------------------------------------- products
 
 
-def _collect_product(node: Apply, uses: Uses) -> Terms:
+def collect_product(node: Apply, uses: Uses) -> Terms:
     root = node.outputs[0]
     divides = not dt.is_discrete(dtype_of(root))
     terms = Terms()
@@ -206,11 +206,11 @@ def shorten_product(node: Apply, uses: Uses) -> Variable | None:
     dtype = dtype_of(out)
     if dtype == "bool" or (node.op is not mul and dt.is_discrete(dtype)):
         return None
-    terms = _collect_product(node, uses)
+    terms = collect_product(node, uses)
     if any(c == 0 for c in terms.constants_up) and not any(c == 0 for c in terms.constants_down):
         return stretch(constant_like(0, out), node)
     gain = _cancel(terms)
-    above, below = _product_of(terms, dtype)
+    above, below = product_of(terms, dtype)
     n_above, n_below = len(terms.constants_up), len(terms.constants_down)
     if terms.negative and (n_above or n_below):
         if dt.is_unsigned(dtype):
@@ -234,10 +234,10 @@ def shorten_product(node: Apply, uses: Uses) -> Variable | None:
     after = (up > 1) + (down > 1) + (down > 0) + terms.negative
     if not gain and after >= terms.size:
         return None
-    return stretch(_build_product(terms, above, below, out), node)
+    return stretch(build_product(terms, above, below, out), node)
 
 
-def _product_of(terms: Terms, dtype: str) -> tuple[Any, Any]:
+def product_of(terms: Terms, dtype: str) -> tuple[Any, Any]:
     results = []
     with np.errstate(all="ignore"):
         for values in (terms.constants_up, terms.constants_down):
@@ -258,7 +258,7 @@ def _safe_ratio(above: Any, below: Any) -> Any | None:
     return ratio
 
 
-def _build_product(terms: Terms, above: Any, below: Any, out: Variable) -> Variable:
+def build_product(terms: Terms, above: Any, below: Any, out: Variable) -> Variable:
     dtype = dtype_of(out)
     up, down = _in_dtype(terms.up, dtype), _in_dtype(terms.down, dtype)
     if above != 1:

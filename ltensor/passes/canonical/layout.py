@@ -8,7 +8,16 @@ from ltensor.ir.build import constant, constant_value
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ops.alloc import Alloc, MakeVector, alloc, second
 from ltensor.ops.elementwise import broadcast_rank
-from ltensor.ops.shape import DimShuffle, Flags, Reshape, Shape, ShapeI, dimshuffle, reshape, set_flags
+from ltensor.ops.shape import (
+    DimShuffle,
+    Flags,
+    Reshape,
+    Shape,
+    ShapeI,
+    dimshuffle,
+    reshape,
+    set_flags,
+)
 from ltensor.passes.match import apply_op, made_by, pattern
 from ltensor.passes.rewrite import Rules
 

@@ -147,5 +147,3 @@ def log_of_exp(node: Apply) -> Variable | None:
     if inner is None or dt.is_complex(dtype_of(node.outputs[0])):
         return None
     return cast(inner.inputs[0], dtype_of(node.outputs[0]))
-
-

@@ -111,5 +111,3 @@ def sum_of_stretched(node: Apply) -> Variable | None:
 def _size(x: Variable, axis: int) -> Variable:
     known = x.type.shape[axis]
     return apply_op(ShapeI(axis), x) if known is None else constant(known, dtype="int64")
-
-

@@ -1,0 +1,228 @@
+"""Counting and looking up: one-hot rows, bincount, differences, searchsorted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from ltensor.config import config
+from ltensor.ir import dtypes as dt
+from ltensor.ir.build import as_tensor, constant
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ops.alloc import arange, zeros
+from ltensor.ops.arithmetic import add, maximum, sub
+from ltensor.ops.cast import cast
+from ltensor.ops.elementwise import zero_gradient
+from ltensor.ops.join import static_axis
+from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
+from ltensor.ops.samples import draw
+from ltensor.ops.shape import shape_i
+from ltensor.ops.sort import comes_before
+
+
+def to_one_hot(y: Any, nb_class: Any, dtype: Any = None) -> Variable:
+    """A matrix with a row for every element of the int vector ``y``, 1 in that column, else 0.
+
+    Raises
+    ------
+    TypeError
+        If ``y`` is no vector of integers.
+    """
+    from ltensor.ops.indexing import getitem, set_subtensor
+
+    y = as_tensor(y)
+    if y.type.ndim != 1 or not dt.is_integer(y.type.dtype):
+        raise TypeError("to_one_hot takes a vector of integers", y.type)
+    name = str(config.floatX) if dtype is None else dt.normalize(dtype)
+    rows = shape_i(y, 0)
+    blank = zeros((rows, nb_class), dtype=name)
+    return set_subtensor(getitem(blank, (arange(rows), y)), constant(1, dtype=name))
+
+
+def bincount(
+    x: Any, weights: Any = None, minlength: Any = None, assert_nonneg: bool = False
+) -> Variable:
+    """How often each of 0, 1, ... occurs in the int vector ``x`` (or the sum of its weights).
+
+    The result has the dtype of ``x`` (or of ``weights``).
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is no vector of integers.
+    """
+    from ltensor.ops.indexing import getitem, inc_subtensor
+    from ltensor.ops.reduce import max as largest
+
+    x = as_tensor(x)
+    if x.type.ndim != 1:
+        raise TypeError("Inputs must be of dimension 1.")
+    if not dt.is_integer(x.type.dtype):
+        raise TypeError("bincount takes integers", x.type)
+    length = add(cast(largest(x), "int64"), constant(1, dtype="int64"))
+    if minlength is not None:
+        length = maximum(length, cast(as_tensor(minlength), "int64"))
+    if weights is None:
+        amount: Any = constant(1, dtype=x.type.dtype)
+    else:
+        amount = as_tensor(weights)
+        if amount.type.ndim != 1:
+            raise TypeError("Weights cannot have a number of dimension different of 1.")
+    # a negative element must not count from the end
+    places = cast(x, "int64")
+    blank = zeros((length,), dtype=amount.type.dtype)
+    return inc_subtensor(getitem(blank, _not_negative(places)), amount)
+
+
+def _not_negative(places: Variable) -> Variable:
+    from ltensor.ops.arithmetic import switch
+    from ltensor.ops.compare import lt
+
+    # -1 - 2**62 is out of bounds however long the result is
+    far = constant(-(2**62), dtype="int64")
+    return switch(lt(places, constant(0, dtype="int64")), add(places, far), places)
+
+
+def diff(x: Any, n: int = 1, axis: Any = -1) -> Variable:
+    """The ``n``-th differences of neighbours along ``axis``.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is negative or ``x`` has no such axis.
+    """
+    from ltensor.ops.indexing import getitem
+
+    x = as_tensor(x)
+    axis = static_axis(axis, "diff")
+    if n < 0:
+        raise ValueError(f"diff: order must be non-negative but got {n}")
+    if not -x.type.ndim <= axis < x.type.ndim:
+        raise ValueError(f"diff: axis {axis} of an array of {x.type.ndim} dimensions")
+    before: list[Any] = [slice(None)] * (axis % x.type.ndim)
+    for _ in range(n):
+        upper = getitem(x, (*before, slice(1, None)))
+        x = sub(upper, getitem(x, (*before, slice(None, -1))))
+    return x
+
+
+class SearchSorted(DeclaredOp):
+    """Where elements are to be put into a sorted vector so that it stays sorted."""
+
+    __props__ = ("side",)
+    kind = "kernel"
+    ir_name = "searchsorted"
+
+    def __init__(self, side: str = "left") -> None:
+        if side not in ("left", "right"):
+            raise ValueError(f"'{side}' is an invalid value for keyword 'side'")
+        self.side = side
+
+    def make_node(self, x: Any, v: Any) -> Apply:
+        x, v = as_tensor(x), as_tensor(v)
+        if x.type.ndim != 1:
+            raise ValueError("searchsorted takes a sorted vector", x.type)
+        common = dt.upcast(x.type.dtype, v.type.dtype)
+        return Apply(
+            self, [cast(x, common), cast(v, common)], [new_tensor("int64", v.type.shape)]
+        )
+
+    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
+        result = np.searchsorted(inputs[0], inputs[1], side=self.side)
+        output_storage[0][0] = np.asarray(result, dtype="int64")
+
+    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
+        return [tuple(shapes[1])]
+
+    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
+        return [zero_gradient(v) for v in inputs]
+
+    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
+        return [None]
+
+    def lower(self, k: Any) -> None:
+        b = k.b
+        x, v = k.operand(0), k.operand(1)
+        length = x.dims[0]
+        # at most 64 halvings; none of an empty vector
+        rounds = b.select(b.gt(length, 0), b.const(64), b.const(0))
+
+        def place(value: Any) -> Any:
+            with b.loop(rounds, carries=[b.const(0), length]) as loop:
+                low, high = loop.carry
+                middle = b.add(low, b.shift_right(b.sub(high, low), 1))
+                element = b.load(x, [b.min(middle, b.sub(length, 1))])
+                if self.side == "left":
+                    above = comes_before(b, element, value)
+                else:
+                    above = b.not_(comes_before(b, value, element))
+                above = b.and_(above, b.lt(low, high))
+                low = b.select(above, b.add(middle, 1), low)
+                high = b.select(above, high, middle)
+                loop.next(low, high)
+                loop.stop = b.ge(low, high)
+            return loop.results[0]
+
+        if not hasattr(v, "dims"):
+            k.result(place(v))
+            return
+        target = k.output(0)
+        with ExitStack() as stack:
+            index = [stack.enter_context(b.loop(n)).index for n in v.dims]
+            b.store(target, index, place(b.load(v, index)))
+
+
+def searchsorted(x: Any, v: Any, side: str = "left", sorter: Any = None) -> Variable:
+    """Where the elements of ``v`` are to be put into the sorted vector ``x``.
+
+    ``side`` ``'left'`` gives the first such place, ``'right'`` the last. ``sorter`` holds the
+    places that sort ``x``.
+    """
+    from ltensor.ops.indexing import getitem
+
+    x = as_tensor(x)
+    if sorter is not None:
+        sorter = as_tensor(sorter)
+        if sorter.type.ndim != 1 or not dt.is_integer(sorter.type.dtype):
+            raise TypeError("sorter must be an integer vector", sorter.type)
+        x = getitem(x, sorter)
+    return SearchSorted(side)(x, v)
+
+
+# --------------------------------------------------------------------------------- registry
+
+
+def _search_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
+    for side in ("left", "right"):
+        for n, shape in ((1, (3,)), (8, (5,)), (33, (2, 7)), (5, ()), (0, (3,))):
+            data = np.sort(draw(rng, dtype, (n,)))
+            yield Sample(
+                lambda x, v, side=side: searchsorted(x, v, side),
+                [data, draw(rng, dtype, shape)],
+                f"{side}{n}{shape}",
+                differentiable=False,
+            )
+    if dtype in ("int32", "int64", "uint8"):
+        data = rng.integers(0, 6, 20).astype(dtype)
+        yield Sample(lambda x: bincount(x, minlength=9), [data], "bincount", differentiable=False)
+        yield Sample(lambda x: to_one_hot(x, 6), [data], "one hot", differentiable=False)
+        weights = rng.normal(size=20)
+        yield Sample(lambda x, w: bincount(x, w), [data, weights], "weights", differentiable=False)
+    yield Sample(lambda x: diff(x, 2), [draw(rng, dtype, (3, 7))], "diff", differentiable=False)
+
+
+_ORDERED = tuple(d for d in dt.ALL if not dt.is_complex(d))
+declare(
+    Declaration(
+        "searchsorted",
+        "Places in a sorted vector.",
+        SearchSorted,
+        _search_samples,
+        4,
+        _ORDERED,
+        differentiable=False,
+    )
+)

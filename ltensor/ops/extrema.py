@@ -1,0 +1,206 @@
+"""Places of the largest and the smallest element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from ltensor.ir import dtypes as dt
+from ltensor.ir.build import as_tensor
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.types import tensor_type
+from ltensor.ops.elementwise import zero_gradient
+from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
+from ltensor.ops.reduce import CASES, keep_dims, normalize_axes
+from ltensor.ops.samples import draw
+
+Axes = Any
+
+
+class ArgExtremum(DeclaredOp):
+    """The place of the first largest (or smallest) element; of the first NaN if there is one.
+
+    Over several axes it counts in C order among them.
+    """
+
+    __props__ = ("axis", "largest")
+    kind = "kernel"
+    ir_name = "arg_extremum"
+
+    def __init__(self, axis: tuple[int, ...] | None = None, largest: bool = True) -> None:
+        self.axis = None if axis is None else tuple(axis)
+        self.largest = bool(largest)
+
+    def __str__(self) -> str:
+        return f"{'Argmax' if self.largest else 'Argmin'}{{axis={self.axis}}}"
+
+    def reduced_axes(self, rank: int) -> tuple[int, ...]:
+        """The axes that vanish."""
+        return tuple(range(rank)) if self.axis is None else self.axis
+
+    def make_node(self, x: Any) -> Apply:
+        x = as_tensor(x)
+        reduced = self.reduced_axes(x.type.ndim)
+        if any(a >= x.type.ndim for a in reduced):
+            raise ValueError(f"Not enough dimensions on {x} to reduce on axis {max(reduced)}")
+        sizes = tuple(s for k, s in enumerate(x.type.shape) if k not in reduced)
+        return Apply(self, [x], [tensor_type("int64", sizes).make_variable()])
+
+    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
+        (x,) = inputs
+        reduced = self.reduced_axes(x.ndim)
+        kept = [k for k in range(x.ndim) if k not in reduced]
+        moved = x.transpose([*kept, *reduced])
+        length = int(np.prod([x.shape[a] for a in reduced], dtype="int64"))
+        flat = moved.reshape([*(x.shape[k] for k in kept), length])
+        function = np.argmax if self.largest else np.argmin
+        output_storage[0][0] = np.asarray(function(flat, axis=-1), dtype="int64")
+
+    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
+        reduced = self.reduced_axes(node.inputs[0].type.ndim)
+        return [tuple(s for k, s in enumerate(shapes[0]) if k not in reduced)]
+
+    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
+        return [zero_gradient(inputs[0])]
+
+    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
+        return [None]
+
+    def _better(self, b: Any, x: Any, best: Any) -> Any:
+        """Whether ``x`` is to replace ``best``."""
+        better = b.gt(x, best) if self.largest else b.lt(x, best)
+        if not dt.is_float(x.dtype):
+            return better
+        return b.or_(better, b.and_(b.isnan(x), b.not_(b.isnan(best))))
+
+    def lower(self, k: Any) -> None:
+        b = k.b
+        x = k.operand(0)
+        if not hasattr(x, "dims"):
+            k.result(b.const(0))
+            return
+        reduced = self.reduced_axes(x.ndim)
+        kept = [a for a in range(x.ndim) if a not in reduced]
+        for a in reduced:
+            k.check(b.gt(x.dims[a], 0), "empty_reduction", (), (self.ir_name,))
+        target = k.output(0) if kept else None
+        index: list[Any] = [b.const(0)] * x.ndim
+        with ExitStack() as stack:
+            for a in kept:
+                index[a] = stack.enter_context(b.loop(x.dims[a])).index
+            best, place = b.load(x, index), b.const(0)
+            if dt.is_complex(x.dtype):
+                place = self._walk_complex(b, x, index, reduced, best)
+            elif reduced:
+                place = self._walk(b, x, index, reduced, 0, [best, place, b.const(0)])[1]
+            if target is not None:
+                b.store(target, [index[a] for a in kept], place)
+        if target is None:
+            k.result(place)
+
+    def _walk(
+        self, b: Any, x: Any, index: list[Any], axes: Any, level: int, carried: list[Any]
+    ) -> list[Any]:
+        """Loops over the reduced axes; carries the best value, its place, and the place reached."""
+        axis = axes[level]
+        with b.loop(x.dims[axis], carries=carried) as loop:
+            index[axis] = loop.index
+            best, place, at = loop.carry
+            if level + 1 < len(axes):
+                loop.next(*self._walk(b, x, index, axes, level + 1, [best, place, at]))
+            else:
+                value = b.load(x, index)
+                better = self._better(b, value, best)
+                loop.next(
+                    b.select(better, value, best), b.select(better, at, place), b.add(at, 1)
+                )
+        return loop.results
+
+    def _walk_complex(self, b: Any, x: Any, index: list[Any], axes: Any, first: Any) -> Any:
+        """As `_walk`, for pairs."""
+        pair = type(first)
+
+        def level(number: int, carried: list[Any]) -> list[Any]:
+            with b.loop(x.dims[axes[number]], carries=carried) as loop:
+                index[axes[number]] = loop.index
+                if number + 1 < len(axes):
+                    loop.next(*level(number + 1, list(loop.carry)))
+                else:
+                    re, im, place, at = loop.carry
+                    best, value = pair(re, im, x.dtype), b.load(x, index)
+                    better = b.and_(b.gt(value, best) if self.largest else b.lt(value, best),
+                                    b.not_(b.isnan(best)))
+                    better = b.or_(better, b.and_(b.isnan(value), b.not_(b.isnan(best))))
+                    loop.next(
+                        b.select(better, value.re, re),
+                        b.select(better, value.im, im),
+                        b.select(better, at, place),
+                        b.add(at, 1),
+                    )
+            return loop.results
+
+        return level(0, [first.re, first.im, b.const(0), b.const(0)])[2] if axes else b.const(0)
+
+
+def _apply(x: Any, axis: Axes, keepdims: bool, largest: bool) -> Variable:
+    x = as_tensor(x)
+    axes = normalize_axes(axis, x)
+    result = ArgExtremum(axes, largest)(x)
+    return keep_dims(x, result, axes) if keepdims else result
+
+
+def argmax(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:
+    """The place (int64) of the first largest element over ``axis``, or of the first NaN."""
+    return _apply(x, axis, keepdims, True)
+
+
+def argmin(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:
+    """The place (int64) of the first smallest element over ``axis``, or of the first NaN."""
+    return _apply(x, axis, keepdims, False)
+
+
+def max_and_argmax(a: Any, axis: Axes = None, keepdims: bool = False) -> list[Variable]:
+    """The largest element over ``axis``, and its place."""
+    from ltensor.ops.reduce import max as largest
+
+    return [largest(a, axis, keepdims), argmax(a, axis, keepdims)]
+
+
+# --------------------------------------------------------------------------------- registry
+
+
+def _samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
+    for name, function in (("max", argmax), ("min", argmin)):
+        if name == "min" and dt.is_complex(dtype):
+            continue
+        for shape, axis in (*CASES, ((2, 3, 4), (1, 2)), ((3, 0), ())):
+            if 0 in shape and axis != ():
+                continue
+            data = rng.integers(0, 9, shape).astype(dtype)
+            yield Sample(
+                lambda x, axis=axis, function=function: function(x, axis),
+                [data],
+                f"{name}{shape}{axis}",
+                differentiable=False,
+            )
+        if dt.is_float(dtype):
+            data = draw(rng, dtype, (9,))
+            data[[3, 6]] = np.nan
+            yield Sample(
+                lambda x, function=function: function(x), [data], f"{name} nan", differentiable=False
+            )
+
+
+declare(
+    Declaration(
+        "arg_extremum",
+        "Place of the largest or smallest element.",
+        ArgExtremum,
+        _samples,
+        0,
+        differentiable=False,
+    )
+)

@@ -1,0 +1,135 @@
+"""The pass ``scan_history``: a state of which only the last rows are read keeps only these.
+
+``result[-1]`` of a million steps then needs the memory of one. With no step at all the last row is
+that of the initial state, as in Theano's optimized code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltensor.ir.build import constant
+from ltensor.ir.function import Function
+from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ops.arithmetic import maximum, minimum, neg
+from ltensor.ops.cast import cast
+from ltensor.ops.scan import Scan
+from ltensor.ops.shape import ShapeI
+from ltensor.ops.subtensor import Subtensor
+from ltensor.passes.manager import register
+
+
+def scan_history(function: Function) -> Function:
+    """Limit the history of every scan's results to what is read."""
+    replacements: dict[Variable, Variable] = {}
+    for node in function.nodes:
+        if isinstance(node.op, Scan):
+            replacements.update(_limit(node, function))
+    if not replacements:
+        return function
+    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+
+
+def _rows_read(readers: list[tuple[Apply | None, int]]) -> int | None:
+    """How many of the last rows the readers read; None if they read others."""
+    most = 0
+    for reader, position in readers:
+        if reader is None:
+            return None
+        if isinstance(reader.op, ShapeI) and reader.op.axis > 0:
+            continue
+        if not isinstance(reader.op, Subtensor) or position != 0 or not reader.op.idx_list:
+            return None
+        entry = reader.op.idx_list[0]
+        if entry == -1 and not isinstance(entry, tuple):
+            most = max(most, 1)
+        elif (
+            isinstance(entry, tuple)
+            and isinstance(entry[0], int)
+            and entry[0] < 0
+            and entry[1] is None
+            and entry[2] in (None, 1)
+        ):
+            most = max(most, -entry[0])
+        else:
+            return None
+    return most
+
+
+def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
+    op: Any = node.op
+    keep = list(op.keep)
+    first_out = op.n_taps + op.n_carries
+    changed: dict[int, int] = {}
+    for number in range(op.n_taps + op.n_outs):
+        if keep[number] is not None:
+            continue
+        position = number if number < op.n_taps else first_out + number - op.n_taps
+        readers = function.clients.get(node.outputs[position])
+        if not readers:
+            continue
+        rows = _rows_read(readers)
+        if rows is None or rows == 0:
+            continue
+        limit = op.depth(number) if number < op.n_taps else 1
+        if number >= op.n_taps and any(
+            reader is not None
+            and isinstance(reader.op, Subtensor)
+            and isinstance(reader.op.idx_list[0], tuple)
+            for reader, _ in readers
+        ):
+            # with no step an out has no last row, while a slice of none is empty
+            continue
+        if rows <= limit:
+            keep[number] = rows
+            changed[position] = rows
+    if not changed:
+        return {}
+    fresh = op.replace(keep=keep).make_node(*node.inputs)
+    fresh.source = node.source
+    table: dict[Variable, Variable] = {}
+    steps = fresh.outputs[-1] if op.has_stop else cast(node.inputs[0], "int64")
+    for position, (old, new) in enumerate(zip(node.outputs, fresh.outputs, strict=True)):
+        new.name = old.name
+        if position not in changed:
+            table[old] = new
+            continue
+        for reader, _ in function.clients[old]:
+            assert reader is not None
+            table[reader.outputs[0]] = _read_again(reader, new, changed[position], steps)
+    return table
+
+
+def _read_again(reader: Apply, kept: Variable, rows: int, steps: Variable) -> Variable:
+    """The same rows, read from the kept ones."""
+    if isinstance(reader.op, ShapeI):
+        return reader.op(kept)
+    first, *rest = reader.op.idx_list
+    scalars = reader.inputs[1:]
+    if not isinstance(first, tuple):
+        result = Subtensor((rows - 1, *rest))(kept, *scalars)
+    elif rows == 1 and first[0] == -1 and _is_positive(steps):
+        result = Subtensor(((None, None, None), *rest))(kept, *scalars)
+    else:
+        # min(count, steps) rows exist
+        count = minimum(
+            constant(-first[0], dtype="int64"), maximum(steps, constant(0, dtype="int64"))
+        )
+        part = kept[cast(constant(rows, dtype="int64") + neg(count), "int64") :]
+        result = Subtensor(((None, None, None), *rest))(part, *scalars) if rest else part
+    if result.type != reader.outputs[0].type:
+        from ltensor.ops.shape import set_flags
+
+        result = set_flags(result, reader.outputs[0].type.broadcastable)
+    result.name = reader.outputs[0].name
+    return result
+
+
+def _is_positive(steps: Variable) -> bool:
+    from ltensor.ir.build import constant_value
+
+    known = constant_value(steps)
+    return known is not None and int(known) > 0
+
+
+register(scan_history)

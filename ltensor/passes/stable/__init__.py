@@ -1,0 +1,1 @@
+"""Rules of the pass ``stabilize``, by subject."""

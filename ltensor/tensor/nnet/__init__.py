@@ -1,0 +1,93 @@
+"""``theano.tensor.nnet``: activations, softmax, losses, normalization and convolution."""
+
+from __future__ import annotations
+
+import importlib
+
+from ltensor.ops.conv_api import (
+    AbstractConv2d,
+    AbstractConv2d_gradInputs,
+    AbstractConv2d_gradWeights,
+    AbstractConv3d,
+    AbstractConv3d_gradInputs,
+    AbstractConv3d_gradWeights,
+    bilinear_kernel_1D,
+    bilinear_kernel_2D,
+    bilinear_upsampling,
+    conv2d,
+    conv2d_grad_wrt_inputs,
+    conv2d_grad_wrt_weights,
+    conv2d_transpose,
+    conv3d,
+    conv3d_grad_wrt_inputs,
+    conv3d_grad_wrt_weights,
+    get_conv_output_shape,
+)
+from ltensor.ops.nnet import (
+    CrossentropySoftmaxArgmax1HotWithBias,
+    LogSoftmax,
+    Softmax,
+    SoftmaxGrad,
+    batch_normalization,
+    batch_normalization_test,
+    batch_normalization_train,
+    binary_crossentropy,
+    categorical_crossentropy,
+    confusion_matrix,
+    crossentropy_categorical_1hot,
+    crossentropy_softmax_1hot,
+    crossentropy_softmax_1hot_with_bias,
+    crossentropy_softmax_argmax_1hot_with_bias,
+    crossentropy_softmax_max_and_argmax_1hot,
+    crossentropy_softmax_max_and_argmax_1hot_with_bias,
+    elu,
+    h_softmax,
+    hard_sigmoid,
+    logsoftmax,
+    logsoftmax_op,
+    relu,
+    selu,
+    sigmoid,
+    sigmoid_binary_crossentropy,
+    softmax,
+    softmax_grad_op,
+    softmax_op,
+    softmax_with_bias,
+    softplus,
+    softsign,
+    ultra_fast_sigmoid,
+)
+
+#: Theano's modules below this one; most are views of this namespace.
+_MODULES = {
+    "abstract_conv": "ltensor.tensor.nnet",
+    "bn": "ltensor.tensor.nnet",
+    "conv": "ltensor.tensor.nnet.conv",
+    "conv3d2d": "ltensor.tensor.nnet.conv3d2d",
+    "corr": "ltensor.tensor.nnet",
+    "neighbours": "ltensor.tensor.nnet",
+    "nnet": "ltensor.tensor.nnet",
+    "sigm": "ltensor.tensor.nnet",
+}
+
+_LATER = {
+    "images2neibs": "ltensor.ops.neighbours",
+    "neibs2images": "ltensor.ops.neighbours",
+    "Images2Neibs": "ltensor.ops.neighbours",
+    "grad": "ltensor.gradient",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value: object = importlib.import_module(_MODULES[name])
+    elif name in _LATER:
+        value = getattr(importlib.import_module(_LATER[name]), name)
+    else:
+        raise AttributeError(f"ltensor.tensor.nnet has no {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_LATER})
