@@ -336,9 +336,7 @@ def _numbers(
     return [number[v] if v in number else leaf(v) for v in outputs]
 
 
-def is_same_graph(
-    var1: Variable, var2: Variable, givens: Any = None, debug: bool = False
-) -> bool:
+def is_same_graph(var1: Variable, var2: Variable, givens: Any = None, debug: bool = False) -> bool:
     """Whether two variables are computed alike from the same variables.
 
     ``givens`` (a dict or pairs) names variables of one graph that stand for others.

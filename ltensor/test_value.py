@@ -41,7 +41,7 @@ def _value_of(variable: Variable) -> Any:
     if hasattr(variable, "get_value"):
         return variable.get_value(borrow=True)
     if variable.has_tag("test_value"):
-        value = variable.tag.test_value  # type: ignore[attr-defined]
+        value = variable.tag.test_value
         try:
             return variable.type.filter(value)
         except (TypeError, ValueError) as error:
@@ -116,7 +116,7 @@ def compute_test_value(node: Apply) -> None:
                 warnings.warn(f"Warning, C{what} missing default value", stacklevel=2)
             return
     for output, value in zip(node.outputs, _computed(node, values), strict=True):
-        output.tag.test_value = value  # type: ignore[attr-defined]
+        output.tag.__dict__["test_value"] = value
 
 
 def _computed(node: Apply, values: list[Any]) -> list[Any]:

@@ -328,7 +328,7 @@ class Emulated:
 
     def __init__(self, function: Function | Lowered, geometry: Geometry | None = None) -> None:
         if not available():
-            raise UnsupportedError("kernels are emulated on Linux only")
+            raise UnsupportedError("emulated kernels on this system", "run them on Linux")
         geometry = geometry or Geometry(threads=64, max_blocks=3)
         if isinstance(function, Function):
             signature, frame = plain_signature(function)
@@ -350,7 +350,9 @@ class Emulated:
         self._table = np.zeros(max(1, len(function.table)), np.int64)
         for number, (kind, thing) in enumerate(function.table):
             if kind != "data":
-                raise UnsupportedError(f"the emulator has no {kind}: use a graph without it")
+                raise UnsupportedError(
+                    f"the table entry {kind!r} in the emulator", "emulate a graph without it"
+                )
             self._table[number] = thing.ctypes.data
         self._allocate = _ALLOCATE(self._alloc_output)
         symbols["lt_table"] = self._table.ctypes.data
@@ -371,14 +373,15 @@ class Emulated:
         return int(array.ctypes.data)
 
     def __call__(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """The outputs for ``arrays``."""
         frame = np.zeros(self.frame.size + 1, np.int64)
         record = np.zeros(64, np.int64)
         frame[0] = record.ctypes.data
         held = [np.ascontiguousarray(a).reshape(np.shape(a)) for a in arrays]
         for number, array in enumerate(held):
             frame[self.frame.input_data(number)] = array.ctypes.data
-            for axis, size in enumerate(array.shape):
-                frame[self.frame.input_dim(number, axis)] = size
+            for axis in range(array.ndim):
+                frame[self.frame.input_dim(number, axis)] = array.shape[axis]
         self._outputs = {}
         if self._core(int(frame.ctypes.data)):
             site = int(record[0])

@@ -50,6 +50,7 @@ class HostText(Renderer):
         self.declares.add("declare i32 @lt_launch(i64, i64, i64, ptr)")
 
     def render_loop(self, loop: Loop) -> None:
+        """A launch, or a loop of the host."""
         kernel = self.plan.kernels.get(loop)
         if kernel is None:
             self.render_serial_loop(loop)
@@ -167,6 +168,7 @@ class HostText(Renderer):
     # ------------------------------------------------------------------ guards
 
     def do_guard(self, value: Value) -> None:
+        """Note a failed element that the host computes."""
         failed = self.put(f"xor i1 {self.scalar(value.args[0])}, true")
         word = self.put(f"zext i1 {failed} to i32")
         old = self.put(f"load i32, ptr %error{value.attr}")
@@ -174,6 +176,7 @@ class HostText(Renderer):
         self.line(f"store i32 {new}, ptr %error{value.attr}")
 
     def do_check_flag(self, value: Value) -> None:
+        """Report what kernels or the host noted."""
         flag = value.attr[0]
         state = self.put(f"load i32, ptr %error{flag}")
         self.line(f"store i32 {state}, ptr %flag{flag}")

@@ -165,12 +165,13 @@ class Writer(ThreadText):
         totals = self.reduce_space(chain, *self.grid_threads())
         totals = self.block_reduce(chain.carries, chain.combines, totals)
         block = self.special("ctaid")
-        self.only_first(
-            lambda: [
-                self.write_cell(c.phi.dtype, self.cell(c.phi.dtype, f"%partial{k}", block), total)
-                for k, (c, total) in enumerate(zip(chain.carries, totals, strict=True))
-            ]
-        )
+
+        def write() -> None:
+            for number, (carry, value) in enumerate(zip(chain.carries, totals, strict=True)):
+                dtype = carry.phi.dtype
+                self.write_cell(dtype, self.cell(dtype, f"%partial{number}", block), value)
+
+        self.only_first(write)
 
     def leave_results(self) -> None:
         """Store the kernel's results in their cells."""
@@ -275,12 +276,14 @@ class Writer(ThreadText):
         self.after(reads, writes)
 
     def enter_body(self, loop: Loop) -> None:
+        """The last step of a loop may have written what this one reads."""
         if self.uniform:
             _, writes = self.touches(loop.body)
             if writes:
                 self.barrier()
 
     def serial_loop(self, loop: Loop) -> None:
+        """A sequential loop, by one thread or by all alike."""
         if not self.uniform:
             super().serial_loop(loop)
             return
@@ -290,6 +293,7 @@ class Writer(ThreadText):
         self.after(reads, writes)
 
     def render_if(self, branch: If) -> None:
+        """A branch that all threads take alike, or one of a single thread."""
         if self.uniform:
             reads = writes = False
             for scope in (branch.then, branch.orelse):
@@ -332,12 +336,14 @@ class Writer(ThreadText):
         self.hazards.writes |= writes
 
     def do_load(self, value: Value) -> None:
+        """A load; a uniform one waits for other threads' stores."""
         if self.uniform and self.is_shared_buffer(value.args[0]):
             self.before(True, False)
             self.after(True, False)
         super().do_load(value)
 
     def do_store(self, value: Value) -> None:
+        """A store; in uniform code thread 0 does it."""
         if not self.uniform or self.is_private(value.args[0]):
             super().do_store(value)
             return
@@ -346,6 +352,7 @@ class Writer(ThreadText):
         self.after(False, True)
 
     def do_memcpy(self, value: Value) -> None:
+        """A copy; in uniform code all threads share it."""
         if not self.uniform:
             super().do_memcpy(value)
             return

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 class Scratchpad:
     """Free annotations of a variable or Apply: ``v.tag.test_value = ...``."""
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def __repr__(self) -> str:
         return f"Scratchpad({self.__dict__})"
 
@@ -48,6 +52,28 @@ class Variable:
         Which of the owner's outputs it is.
     name : str or None
     """
+
+    #: a `Type`; most code deals with tensors, whose type has more attributes
+    type: Any
+
+    if TYPE_CHECKING:
+        # The front end's classes of variables have operators and methods; ops use them as well.
+        shape: Any
+        ndim: Any
+        dtype: Any
+        T: Any
+        dimshuffle: Any
+
+        def __getitem__(self, index: Any) -> Any: ...
+        def __neg__(self) -> Any: ...
+        def __add__(self, other: Any) -> Any: ...
+        def __sub__(self, other: Any) -> Any: ...
+        def __mul__(self, other: Any) -> Any: ...
+        def __truediv__(self, other: Any) -> Any: ...
+        def __pow__(self, other: Any) -> Any: ...
+        def __radd__(self, other: Any) -> Any: ...
+        def __rsub__(self, other: Any) -> Any: ...
+        def __rmul__(self, other: Any) -> Any: ...
 
     def __init__(
         self,
@@ -271,6 +297,10 @@ class Op:
     destroy_map: ClassVar[dict[int, list[int]]] = {}
     itypes: ClassVar[Any] = None
     otypes: ClassVar[Any] = None
+
+    if TYPE_CHECKING:
+        # kinds of ops have attributes of their own
+        def __getattr__(self, name: str) -> Any: ...
 
     # ---------------------------------------------------------------- identity
 

@@ -333,7 +333,7 @@ class Parser:
             raise self.fail(f"not a value of type {printed.type_text(kind)}: {error}", at) from None
         if data.dtype.kind not in "fc" and not np.array_equal(converted, data):
             raise self.fail(f"{value} does not fit {printed.type_text(kind)}", at)
-        if data.dtype.kind in "fc" and kind.dtype in ("bool",) or data.dtype.kind == "O":
+        if (data.dtype.kind in "fc" and kind.dtype in ("bool",)) or data.dtype.kind == "O":
             raise self.fail(f"{value} does not fit {printed.type_text(kind)}", at)
         return self.fitting(converted, kind, at)
 

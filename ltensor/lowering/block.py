@@ -473,7 +473,7 @@ class Block:
                 b.loop(
                     extent,
                     kind="vector" if last else "serial",
-                    parallel=True,  # so is any loop inside it
+                    parallel=True,
                     label=label if number == 0 else "",
                 )
             )

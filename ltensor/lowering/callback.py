@@ -21,7 +21,7 @@ from ltensor.ir.graph import Apply, Constant, Op, Variable
 from ltensor.ir.types import RandomStateType, TensorType
 from ltensor.lowering.block import Block
 from ltensor.lowering.fusion import is_scalar
-from ltensor.lowering.program import Value, View
+from ltensor.lowering.program import View
 from ltensor.lowering.rng.state import STATE_WORDS, pack, unpack
 from ltensor.ops.shape import ShapeI
 
@@ -91,7 +91,8 @@ class Callback:
             arrays = [
                 write(record, cell[0]) for write, cell in zip(self._writers, storage, strict=True)
             ]
-        except BaseException as error:  # noqa: BLE001 - the caller raises it again
+        except BaseException as error:
+            # whoever called the compiled function gets it
             local.error = error
             local.held = None
             return FAILED
@@ -101,7 +102,9 @@ class Callback:
     def take_error(self) -> BaseException:
         """The exception of this thread's last call."""
         error = self._local.__dict__.pop("error", None)
-        return SystemError(f"{self.node.op} failed without an exception") if error is None else error
+        return (
+            SystemError(f"{self.node.op} failed without an exception") if error is None else error
+        )
 
 
 def address_of(array: np.ndarray) -> int:
@@ -117,7 +120,8 @@ def _rank(variable: Variable) -> int:
 def _reader(variable: Variable, word: int) -> tuple[Callable[[Any], Any], int]:
     """How an operand is made of the record, and how many words of it that takes.
 
-    Operands are copies: ``perform`` may keep or change them, and the core's buffers are short-lived.
+    Operands are copies: ``perform`` may keep or change them, while the core's buffers are
+    short-lived.
     """
     if isinstance(variable, Constant):
         data = variable.data
@@ -281,8 +285,8 @@ def _check_supported(node: Apply) -> None:
     perform = getattr(type(op), "perform", None)
     if perform is None or perform is Op.perform:
         raise UnsupportedError(
-            f"{op} has no method 'perform': ltensor runs a user's op by its perform (its C code and "
-            "make_thunk are not used); add one"
+            f"{op} has no method 'perform': ltensor runs a user's op by its perform (its C code "
+            "and make_thunk are not used); add one"
         )
     for variable in (*node.inputs, *node.outputs):
         known = isinstance(variable.type, (TensorType, RandomStateType))

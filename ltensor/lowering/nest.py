@@ -49,9 +49,10 @@ def leaf_patterns(
         variable, pattern, is_root = stack.pop()
         if is_scalar(variable) or (variable, pattern) in seen:
             continue
-        seen.add((variable, pattern))
         if not is_root and variable in block._computing:
+            # before it is marked: as a root of the nest it has yet to be looked at
             continue
+        seen.add((variable, pattern))
         inline = is_inline(variable) and variable not in block.bound
         if not is_root and (not inline or variable in block.plan.roots):
             if isinstance(variable, Constant) and variable.data.size == 1:

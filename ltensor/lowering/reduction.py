@@ -86,7 +86,7 @@ def emit_reduction(block: Block, node: Apply) -> None:
                 b.loop(
                     extent,
                     kind="vector" if vector else "serial",
-                    parallel=number == 0,
+                    parallel=True,
                     label=str(op) if number == 0 else "",
                 )
             )

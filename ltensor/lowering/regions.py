@@ -26,8 +26,23 @@ def lower_region(context: Any, block: Block, node: Apply) -> None:
         lower_scan(context, block, node)
     elif kind == "ifelse":
         lower_choice(context, block, node)
+    elif kind == "graph":
+        lower_graph(context, block, node)
     else:
         raise UnsupportedError(f"{node.op}: regions of kind {kind!r} cannot be compiled")
+
+
+def lower_graph(context: Any, block: Block, node: Apply) -> None:
+    """A graph within the graph, where it was not inlined."""
+    (function,) = node.op.regions
+    operands = []
+    for variable in node.inputs:
+        block.prepare(variable)
+        operands.append(block.value(variable))
+    inner = Block(context, function, dict(zip(function.inputs, operands, strict=True)))
+    inner.run()
+    for output, variable in zip(node.outputs, function.outputs, strict=True):
+        block.bound[output] = inner.value(variable)
 
 
 def sides_of(node: Apply) -> tuple[Function, Function]:

@@ -1,4 +1,4 @@
-"""Indexing by integer tensors and masks: gather, scatter, and the places of non-zero elements."""
+"""Indexing by integer tensors: gather and scatter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ltensor.ir.types import disconnected_type
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
-from ltensor.ops.shape import shape_i
 from ltensor.ops.subtensor import fit_gradient_to, zeros_for
 
 
@@ -65,17 +64,19 @@ def broadcast_sizes(indices: Sequence[Variable], shapes: Sequence[Any], rank: in
     """Sizes (static or symbolic) of index tensors broadcast by their flags."""
     result: list[Any] = []
     for axis in range(rank):
-        chosen: Any = None
-        one: Any = None
+        candidates = []
+        one: Any = 1
         for v, sizes in zip(indices, shapes, strict=True):
             own = axis - (rank - v.type.ndim)
             if own < 0:
                 continue
             if v.type.broadcastable[own]:
                 one = sizes[own]
-            elif chosen is None:
-                chosen = sizes[own]
-        result.append(one if chosen is None else chosen)
+            else:
+                candidates.append(sizes[own])
+        # a static size is better than an unknown one
+        known = [size for size in candidates if size is not None]
+        result.append(one if not candidates else known[0] if known else None)
     return result
 
 
@@ -99,8 +100,14 @@ def check_axes(op: Any, x: Any, indices: Sequence[Any]) -> tuple[Variable, list[
     return x, variables
 
 
-def check_indices(b: Any, node: Apply, axes: Sequence[int], x: Any, indices: Sequence[Any],
-                  variables: Sequence[Variable]) -> None:
+def check_indices(
+    b: Any,
+    node: Apply,
+    axes: Sequence[int],
+    x: Any,
+    indices: Sequence[Any],
+    variables: Sequence[Variable],
+) -> None:
     """The run-time checks before the loops: sizes of index tensors, and of indexed axes."""
     rank = max(v.type.ndim for v in variables)
     total: Any = b.const(1)
@@ -144,7 +151,7 @@ class AdvancedSubtensor(IndexedOp):
     repeats = True
     ir_name = "advanced_subtensor"
 
-    def __init__(self, axes: Sequence[int], through: int = 0) -> None:
+    def __init__(self, axes: Sequence[int] = (0,), through: int = 0) -> None:
         self.axes = tuple(int(a) for a in axes)
         self.through = int(through)
 
@@ -224,7 +231,7 @@ class AdvancedIncSubtensor(DeclaredOp):
     element_operands = (0,)
 
     def __init__(
-        self, axes: Sequence[int], inplace: bool = False, set_instead_of_inc: bool = False
+        self, axes: Sequence[int] = (0,), inplace: bool = False, set_instead_of_inc: bool = False
     ) -> None:
         self.axes = tuple(int(a) for a in axes)
         self.inplace = bool(inplace)
@@ -299,9 +306,7 @@ class AdvancedIncSubtensor(DeclaredOp):
 
         number = restore_flags(number, part)
         blank = second(x, constant(0, dtype="int64"))
-        written = AdvancedIncSubtensor(self.axes, set_instead_of_inc=True)(
-            blank, number, *indices
-        )
+        written = AdvancedIncSubtensor(self.axes, set_instead_of_inc=True)(blank, number, *indices)
         return eq(cast(AdvancedSubtensor(self.axes)(written, *indices), "int64"), number)
 
     def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
@@ -329,9 +334,7 @@ class AdvancedIncSubtensor(DeclaredOp):
         y = k.operand(1)
         places = [k.operand(n) for n in range(2, len(node.inputs))]
         place = Placement(self.axes, x, indices)
-        index_dims = broadcast_sizes(
-            indices, [getattr(p, "dims", ()) for p in places], place.rank
-        )
+        index_dims = broadcast_sizes(indices, [getattr(p, "dims", ()) for p in places], place.rank)
         kept_dims = [target.dims[a] for a in place.kept]
         # the innermost loop runs over a kept axis: is that the last one of y too?
         lanes = len(place.kept) > place.first or place.rank == 0
@@ -389,94 +392,6 @@ class AdvancedIncSubtensor(DeclaredOp):
                 strides.append(b.select(b.eq(have, 1), 0, unit))
         view = type(y)(y.dtype, y.pointer, y.dims, tuple(strides), y.offset) if y.dense else y
         return lambda index: b.load(view, index[pad:])
-
-
-class NonZero(DeclaredOp):
-    """The indices of the non-zero elements, one int64 vector per axis, in C order.
-
-    Further operands are the sizes that the array must have (a mask of an array).
-    """
-
-    __props__ = ()
-    kind = "kernel"
-    ir_name = "nonzero"
-
-    def make_node(self, x: Any, *sizes: Any) -> Apply:
-        x = as_tensor(x)
-        variables = [as_tensor(s) for s in sizes]
-        if x.type.ndim == 0:
-            raise ValueError("Nonzero only supports non-scalar arrays.")
-        if variables and len(variables) != x.type.ndim:
-            raise ValueError(f"{len(variables)} sizes for a mask of {x.type.ndim} dimensions")
-        outputs = [new_tensor("int64", (None,)) for _ in range(x.type.ndim)]
-        return Apply(self, [x, *variables], outputs)
-
-    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        x, *sizes = inputs
-        for axis, size in enumerate(sizes):
-            if x.shape[axis] != size:
-                raise IndexError(
-                    f"boolean index did not match indexed array along dimension {axis}; "
-                    f"dimension is {int(size)} but corresponding boolean dimension is "
-                    f"{x.shape[axis]}"
-                )
-        for cell, vector in zip(output_storage, np.nonzero(x), strict=True):
-            cell[0] = vector.astype("int64")
-
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        length = shape_i(node.outputs[0], 0)
-        return [None, *[(length,) for _ in node.outputs[1:]]]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[False] * len(node.outputs) for _ in node.inputs]
-
-    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
-        return [disconnected_type.make_variable() for _ in inputs]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None for _ in range(max(1, inputs[0].type.ndim))]
-
-    def check(self, b: Any, node: Apply, operands: Any) -> None:
-        """The mask must have the sizes of the array."""
-        for axis, operand in enumerate(operands[1:]):
-            have, want = operands[0].dims[axis], b.cast(operand.value, "int64")
-            b.check(b.eq(have, want), "mask_mismatch", node, (want, have), (axis,))
-
-    def lower(self, k: Any) -> None:
-        b = k.b
-        x = k.operand(0)
-        zero = b.const(0)
-
-        def walk(start: Any, carries: bool, body: Any) -> Any:
-            """Loops over all elements; ``body`` maps (index, carried) to the new carried."""
-
-            def level(axis: int, index: list[Any], carried: Any) -> Any:
-                last = axis == x.ndim - 1
-                lanes = {} if carries or not last else {"kind": "vector", "combine": ["add"]}
-                begin = zero if lanes else carried
-                with b.loop(x.dims[axis], carries=[begin], **lanes) as loop:
-                    here = [*index, loop.index]
-                    inside = loop.carry[0]
-                    loop.next(body(here, inside) if last else level(axis + 1, here, inside))
-                return b.add(carried, loop.results[0]) if lanes else loop.results[0]
-
-            return level(0, [], start)
-
-        def hit(index: list[Any]) -> Any:
-            element = b.load(x, index)
-            return element if x.dtype == "bool" else b.cast(element, "bool")
-
-        count = walk(zero, False, lambda index, _: b.cast(hit(index), "int64"))
-        targets = [k.output(axis, [count]) for axis in range(x.ndim)]
-
-        def place(index: list[Any], at: Any) -> Any:
-            found = hit(index)
-            with b.if_(found):
-                for target, i in zip(targets, index, strict=True):
-                    b.store(target, [at], i)
-            return b.add(at, b.cast(found, "int64"))
-
-        walk(zero, True, place)
 
 
 # --------------------------------------------------------------------------------- registry
@@ -547,14 +462,6 @@ def _scatter_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     )
 
 
-def _nonzero_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
-    from ltensor.ops.indexing import nonzero
-
-    for shape in ((7,), (40,), (3, 5), (2, 3, 4), (0,), (3, 0)):
-        array = draw(rng, dtype, shape) * rng.integers(0, 2, shape).astype(dtype)
-        yield Sample(lambda x: nonzero(x), [array.astype(dtype)], str(shape), differentiable=False)
-
-
 declare(
     Declaration(
         "advanced_subtensor", "Elements at given places.", AdvancedSubtensor, _gather_samples, 0
@@ -567,15 +474,5 @@ declare(
         AdvancedIncSubtensor,
         _scatter_samples,
         0,
-    )
-)
-declare(
-    Declaration(
-        "nonzero",
-        "Places of the non-zero elements.",
-        NonZero,
-        _nonzero_samples,
-        0,
-        differentiable=False,
     )
 )

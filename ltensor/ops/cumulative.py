@@ -37,7 +37,7 @@ class CumOp(DeclaredOp):
     def make_node(self, x: Any) -> Apply:
         x = as_tensor(x)
         if not 0 <= self.axis < x.type.ndim:
-            raise ValueError("axis(={}) out of bounds".format(self.axis))
+            raise ValueError(f"axis(={self.axis}) out of bounds")
         return Apply(self, [x], [output_like(x)])
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:

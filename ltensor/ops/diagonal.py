@@ -34,9 +34,10 @@ class ExtractDiag(IndexedOp):
         x = as_tensor(x)
         if x.type.ndim < 2:
             raise ValueError("ExtractDiag needs an input with 2 or more dimensions", x)
-        if self.axis1 == self.axis2 or not 0 <= min(self.axis1, self.axis2) <= max(
-            self.axis1, self.axis2
-        ) < x.type.ndim:
+        if (
+            self.axis1 == self.axis2
+            or not 0 <= min(self.axis1, self.axis2) <= max(self.axis1, self.axis2) < x.type.ndim
+        ):
             raise ValueError(f"ExtractDiag: no axes {self.axis1}, {self.axis2} of {x}")
         sizes = [s for k, s in enumerate(x.type.shape) if k not in (self.axis1, self.axis2)]
         return Apply(self, [x], [new_tensor(x.type.dtype, [*sizes, None])])
@@ -292,7 +293,5 @@ def _place_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     yield Sample(lambda x: fill_diagonal(x, 1), [draw(rng, dtype, (3, 3, 3))], "fill 3d")
 
 
-declare(
-    Declaration("extract_diag", "Diagonals over two axes.", ExtractDiag, _extract_samples, 0)
-)
+declare(Declaration("extract_diag", "Diagonals over two axes.", ExtractDiag, _extract_samples, 0))
 declare(Declaration("alloc_diag", "Zeros but for a diagonal.", PlaceDiag, _place_samples, 0))

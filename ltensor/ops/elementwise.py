@@ -312,7 +312,7 @@ def elementwise(
     display: str | None = None,
     zero_gradient: bool = False,
     guarded: bool = False,
-    domain: Callable[..., Any] | None = None,
+    domain: Any = None,
     ulp: float = 4,
     dtypes: tuple[str, ...] = (),
     gradient_dtypes: tuple[str, ...] = ("float64",),
@@ -336,8 +336,9 @@ def elementwise(
         result does not depend on an input.
     arity : int or None
         Number of operands, None for any.
-    domain : callable, optional
-        ``domain(rng, dtype, size)``: arrays on which it is tested; default: a normal sample.
+    domain : callable or list of them, optional
+        ``domain(rng, dtype, shape)``: arrays on which it is tested, of all operands or of each;
+        default: a normal sample.
     ulp : float
         Allowed distance from the reference in units in the last place.
     """

@@ -88,18 +88,58 @@ class ArgExtremum(DeclaredOp):
             k.check(b.gt(x.dims[a], 0), "empty_reduction", (), (self.ir_name,))
         target = k.output(0) if kept else None
         index: list[Any] = [b.const(0)] * x.ndim
+        rows = bool(reduced) and reduced[-1] == x.ndim - 1
         with ExitStack() as stack:
             for a in kept:
-                index[a] = stack.enter_context(b.loop(x.dims[a])).index
-            best, place = b.load(x, index), b.const(0)
-            if dt.is_complex(x.dtype):
-                place = self._walk_complex(b, x, index, reduced, best)
-            elif reduced:
-                place = self._walk(b, x, index, reduced, 0, [best, place, b.const(0)])[1]
+                # neighbouring results are found side by side
+                kind = "vector" if a == x.ndim - 1 and not dt.is_complex(x.dtype) else "serial"
+                index[a] = stack.enter_context(b.loop(x.dims[a], kind=kind)).index
+            first = b.load(x, index)
+            if not reduced:
+                place = b.const(0)
+            elif dt.is_complex(x.dtype):
+                place = self._walk_complex(b, x, index, reduced, first)
+            elif rows:
+                place = self._by_rows(b, x, index, reduced, first)
+            else:
+                carried = [first, b.const(0), b.const(0)]
+                place = self._walk(b, x, index, reduced, 0, carried)[1]
             if target is not None:
                 b.store(target, [index[a] for a in kept], place)
         if target is None:
             k.result(place)
+
+    def _by_rows(self, b: Any, x: Any, index: list[Any], axes: Any, first: Any) -> Any:
+        """The extremum in lanes, then in lanes the first place that holds it."""
+        if x.dtype == "bool":
+            how = "or" if self.largest else "and"
+        else:
+            how = "max" if self.largest else "min"
+
+        def reduce(level: int, carried: Any, how: str, element: Any) -> Any:
+            axis, last = axes[level], level == len(axes) - 1
+            lanes = {"kind": "vector", "combine": [how]} if last else {}
+            with b.loop(x.dims[axis], carries=[carried], **lanes) as loop:
+                index[axis] = loop.index
+                if last:
+                    loop.next(element())
+                else:
+                    loop.next(reduce(level + 1, loop.carry[0], how, element))
+            return loop.results[0]
+
+        best = reduce(0, first, how, lambda: b.load(x, index))
+        nowhere = b.const(1 << 62)
+
+        def candidate() -> Any:
+            value = b.load(x, index)
+            found = b.or_(b.eq(value, best), b.and_(b.isnan(value), b.isnan(best)))
+            position: Any = b.const(0)
+            for number, axis in enumerate(axes):
+                unit = b.size([x.dims[a] for a in axes[number + 1 :]])
+                position = b.add(position, b.mul(index[axis], unit))
+            return b.select(found, position, nowhere)
+
+        return reduce(0, nowhere, "min", candidate)
 
     def _walk(
         self, b: Any, x: Any, index: list[Any], axes: Any, level: int, carried: list[Any]
@@ -114,9 +154,7 @@ class ArgExtremum(DeclaredOp):
             else:
                 value = b.load(x, index)
                 better = self._better(b, value, best)
-                loop.next(
-                    b.select(better, value, best), b.select(better, at, place), b.add(at, 1)
-                )
+                loop.next(b.select(better, value, best), b.select(better, at, place), b.add(at, 1))
         return loop.results
 
     def _walk_complex(self, b: Any, x: Any, index: list[Any], axes: Any, first: Any) -> Any:
@@ -131,8 +169,10 @@ class ArgExtremum(DeclaredOp):
                 else:
                     re, im, place, at = loop.carry
                     best, value = pair(re, im, x.dtype), b.load(x, index)
-                    better = b.and_(b.gt(value, best) if self.largest else b.lt(value, best),
-                                    b.not_(b.isnan(best)))
+                    better = b.and_(
+                        b.gt(value, best) if self.largest else b.lt(value, best),
+                        b.not_(b.isnan(best)),
+                    )
                     better = b.or_(better, b.and_(b.isnan(value), b.not_(b.isnan(best))))
                     loop.next(
                         b.select(better, value.re, re),
@@ -190,7 +230,10 @@ def _samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
             data = draw(rng, dtype, (9,))
             data[[3, 6]] = np.nan
             yield Sample(
-                lambda x, function=function: function(x), [data], f"{name} nan", differentiable=False
+                lambda x, function=function: function(x),
+                [data],
+                f"{name} nan",
+                differentiable=False,
             )
 
 

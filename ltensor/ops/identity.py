@@ -136,10 +136,7 @@ def _sizes(x: Variable, sizes: Sequence[Any]) -> list[Variable]:
                 f"SpecifyShape: vector of shape has {length} elements, but the input has {rank} "
                 "dimensions"
             )
-        if isinstance(given, Variable):
-            sizes = split_sizes(given, rank)
-        else:
-            sizes = list(given)
+        sizes = split_sizes(given, rank) if isinstance(given, Variable) else list(given)
     variables = [as_tensor(s) for s in sizes]
     if len(variables) != rank:
         raise AssertionError(f"SpecifyShape: {len(variables)} sizes for {rank} dimensions")
@@ -184,12 +181,8 @@ def _specify_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     )
 
 
-declare(
-    Declaration("view", "The operand.", ViewOp, lambda r, d: _samples(r, d, view_op), 0)
-)
+declare(Declaration("view", "The operand.", ViewOp, lambda r, d: _samples(r, d, view_op), 0))
 declare(
     Declaration("deep_copy", "A copy.", DeepCopyOp, lambda r, d: _samples(r, d, deep_copy_op), 0)
 )
-declare(
-    Declaration("specify_shape", "Declare and check sizes.", SpecifyShape, _specify_samples, 0)
-)
+declare(Declaration("specify_shape", "Declare and check sizes.", SpecifyShape, _specify_samples, 0))

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.config import config
 from ltensor.errors import AsTensorError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, evaluate
-from ltensor.ir.types import DisconnectedType, RandomStateType, TensorType
+from ltensor.ir.types import DisconnectedType, TensorType
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
 from ltensor.ops.samples import draw
@@ -110,9 +109,7 @@ class IfElse(DeclaredOp):
     def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
         condition, *values = inputs
         results: list[Any] = []
-        for (a, b), (da, db) in zip(
-            self._pairs(values), self._pairs(eval_points[1:]), strict=True
-        ):
+        for (a, b), (da, db) in zip(self._pairs(values), self._pairs(eval_points[1:]), strict=True):
             if da is None and db is None:
                 results.append(None)
                 continue
@@ -272,8 +269,7 @@ def _fit(then: Variable, other: Variable) -> tuple[Variable, Variable]:
 
         # flags that only one side has are forgotten
         flags = [
-            a and b
-            for a, b in zip(then.type.broadcastable, other.type.broadcastable, strict=True)
+            a and b for a, b in zip(then.type.broadcastable, other.type.broadcastable, strict=True)
         ]
         return set_flags(then, flags), set_flags(other, flags)
     for value, wanted in ((then, other.type), (other, then.type)):
@@ -305,4 +301,3 @@ def _samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
 
 
 declare(Declaration("ifelse", "A lazy choice between values.", IfElse, _samples, 0))
-_ = (RandomStateType, config)

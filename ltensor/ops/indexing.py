@@ -6,15 +6,17 @@ advanced one (integer tensors and masks: `AdvancedSubtensor`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ltensor.ir import build, dtypes as dt
+from ltensor.ir import build
+from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Variable
-from ltensor.ops.advanced import AdvancedIncSubtensor, AdvancedSubtensor, NonZero
+from ltensor.ops.advanced import AdvancedIncSubtensor, AdvancedSubtensor
+from ltensor.ops.nonzero import NonZero
 from ltensor.ops.shape import DimShuffle, Reshape, dims_of, dimshuffle, reshape
 from ltensor.ops.slicing import FULL, is_full
 from ltensor.ops.subtensor import IncSubtensor, Subtensor
@@ -132,10 +134,7 @@ def _normalize(x: Variable, index: Any) -> list[Any]:
     if ellipses:
         at = ellipses[0]
         items[at : at + 1] = [slice(None)] * (x.type.ndim - count)
-    return [
-        i if i is None or _is_mask(i) else _entry(i)
-        for i in items
-    ]
+    return [i if i is None or _is_mask(i) else _entry(i) for i in items]
 
 
 def getitem(x: Any, index: Any) -> Variable:
@@ -150,20 +149,19 @@ def getitem(x: Any, index: Any) -> Variable:
     """
     x = as_tensor(x)
     entries = _normalize(x, index)
-    advanced = any(
-        _is_mask(e) or (isinstance(e, Variable) and e.type.ndim > 0) for e in entries
-    )
+    advanced = any(_is_mask(e) or (isinstance(e, Variable) and e.type.ndim > 0) for e in entries)
     if advanced:
         return _advanced(x, entries)
     if any(e is None for e in entries):
-        # every axis must be written, as in Theano: the others would be dropped
-        order: list[Any] = []
-        rest = []
-        for e in entries:
-            order.append("x" if e is None else len(order) - order.count("x"))
-            rest.append(FULL if e is None else e)
-        x = dimshuffle(x, order)
-        return x if all(map(_keeps, rest)) else _basic(x, rest)
+        written = [e for e in entries if e is not None]
+        if len(written) < x.type.ndim:
+            # every axis must be written, as in Theano, which would drop the others here
+            rest = iter(range(x.type.ndim))
+            return dimshuffle(x, ["x" if e is None else next(rest) for e in entries])
+        part = x if all(map(_keeps, written)) else _basic(x, written)
+        rest = iter(range(part.type.ndim))
+        kept = [e for e in entries if e is None or isinstance(e, tuple)]
+        return dimshuffle(part, ["x" if e is None else next(rest) for e in kept])
     return _basic(x, entries)
 
 
@@ -323,6 +321,26 @@ def _put_back(part: Variable, value: Variable, levels: int) -> Variable:
     return value
 
 
+def advanced_subtensor(x: Any, *index: Any) -> Variable:
+    """``x[index]``, by Theano's name for the advanced case."""
+    return getitem(x, tuple(index))
+
+
+def advanced_subtensor1(x: Any, ilist: Any) -> Variable:
+    """The rows of ``x`` that the int vector ``ilist`` names."""
+    return AdvancedSubtensor((0,))(x, ilist)
+
+
+def advanced_inc_subtensor1(x: Any, y: Any, ilist: Any) -> Variable:
+    """A copy of ``x`` with ``y`` added to the rows that ``ilist`` names."""
+    return AdvancedIncSubtensor((0,))(x, y, ilist)
+
+
+def advanced_set_subtensor1(x: Any, y: Any, ilist: Any) -> Variable:
+    """A copy of ``x`` with the rows that ``ilist`` names replaced by ``y``."""
+    return AdvancedIncSubtensor((0,), set_instead_of_inc=True)(x, y, ilist)
+
+
 # ------------------------------------------------------------------------- other ways to index
 
 
@@ -445,4 +463,3 @@ def _by_mode(indices: Variable, size: Variable, mode: str) -> Variable:
 
 
 build.getitem_hook = getitem
-_ = Iterable

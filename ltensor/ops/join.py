@@ -324,11 +324,11 @@ class Split(DeclaredOp):
         x, *sizes = inputs
         lengths = [int(s) for s in sizes]
         if sum(lengths) != x.shape[self.axis]:
-            raise ValueError(
-                f"The splits sum to {sum(lengths)}, expected {x.shape[self.axis]}"
-            )
+            raise ValueError(f"The splits sum to {sum(lengths)}, expected {x.shape[self.axis]}")
         if any(n < 0 for n in lengths):
-            raise ValueError("Split: you tried to make an ndarray with a negative number of elements")
+            raise ValueError(
+                "Split: you tried to make an ndarray with a negative number of elements"
+            )
         parts = np.split(x, np.cumsum(lengths)[:-1], axis=self.axis)
         for cell, part in zip(output_storage, parts, strict=True):
             cell[0] = part
@@ -455,7 +455,7 @@ def _split_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
         ((2, 3, 4), (1, 1, 2), -1),
     ):
         yield Sample(
-            lambda x, s, n=len(sizes), axis=axis: split(x, s, n, axis),
+            lambda x, s, sizes=sizes, axis=axis: split(x, s, len(sizes), axis),
             [draw(rng, dtype, shape), np.array(sizes, "int64")],
             f"{shape}{sizes}",
         )

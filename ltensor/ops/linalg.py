@@ -42,7 +42,7 @@ def compute_dtype(dtype: str) -> str:
     return "float32" if dtype == "float16" else dtype
 
 
-def _matrix_strides(b: Any, view: Any) -> tuple[Any, ...]:
+def matrix_strides(b: Any, view: Any) -> tuple[Any, ...]:
     """The strides of a view, in elements."""
     if view.strides is not None:
         return tuple(view.strides)
@@ -186,7 +186,7 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
     if dt.is_complex(dtype) or (x.ndim == 2 and y.ndim == 2):
         return False
     matrix, vector = (x, y) if x.ndim == 2 else (y, x)
-    strides = _matrix_strides(b, matrix)
+    strides = matrix_strides(b, matrix)
     along = 1 if matrix is x else 0
     step = strides[along]
     if not (step.op == "const" and step.attr == 1):
@@ -204,7 +204,7 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
 def _product(b: Any, target: Any, x: Any, y: Any, dtype: str) -> None:
     """``target = x y`` for dense ``target``, by the run time's product."""
     one, zero = b.const(1), b.const(0)
-    xs, ys = _matrix_strides(b, x), _matrix_strides(b, y)
+    xs, ys = matrix_strides(b, x), matrix_strides(b, y)
     rows, inner = (x.dims[0], x.dims[1]) if x.ndim == 2 else (one, x.dims[0])
     columns = y.dims[1] if y.ndim == 2 else one
     a_strides = xs if x.ndim == 2 else (zero, xs[0])
@@ -259,7 +259,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Variable:
         If there are no such axes, or unequally many.
     """
     a, b = as_tensor(a), as_tensor(b)
-    first, second = _pairs(a, b, axes)
+    first, second = met_axes(a, b, axes)
     kept_a = [k for k in range(a.type.ndim) if k not in first]
     kept_b = [k for k in range(b.type.ndim) if k not in second]
     left = _flat(a, kept_a, first)
@@ -280,16 +280,17 @@ def _flat(x: Variable, rows: Sequence[int], columns: Sequence[int]) -> Variable:
     if len(rows) == 1 and len(columns) == 1:
         return turned
     dims = dims_of(x)
-
-    def size(axes: Sequence[int]) -> Any:
-        if not axes:
-            return 1
-        return mul(*(dims[k] for k in axes)) if len(axes) > 1 else dims[axes[0]]
-
-    return reshape(turned, [size(rows), size(columns)], ndim=2)
+    return reshape(turned, [product_of(dims, rows), product_of(dims, columns)], ndim=2)
 
 
-def _pairs(a: Variable, b: Variable, axes: Any) -> tuple[list[int], list[int]]:
+def product_of(dims: Sequence[Variable], axes: Sequence[int]) -> Any:
+    """The product of some sizes."""
+    if not axes:
+        return 1
+    return mul(*(dims[k] for k in axes)) if len(axes) > 1 else dims[axes[0]]
+
+
+def met_axes(a: Variable, b: Variable, axes: Any) -> tuple[list[int], list[int]]:
     """The axes of ``a`` and of ``b`` that meet, as non-negative ints."""
     if isinstance(axes, (int, np.integer)):
         count = int(axes)
@@ -300,7 +301,9 @@ def _pairs(a: Variable, b: Variable, axes: Any) -> tuple[list[int], list[int]]:
             )
         return list(range(a.type.ndim - count, a.type.ndim)), list(range(count))
     if isinstance(axes, Variable) or len(axes) != 2:
-        raise ValueError(f"Axes should be an integer or a list/tuple of len 2 ({axes} was provided)")
+        raise ValueError(
+            f"Axes should be an integer or a list/tuple of len 2 ({axes} was provided)"
+        )
     found = []
     for operand, chosen in zip((a, b), axes, strict=True):
         listed = [chosen] if isinstance(chosen, (int, np.integer)) else list(chosen)
@@ -317,7 +320,12 @@ def _pairs(a: Variable, b: Variable, axes: Any) -> tuple[list[int], list[int]]:
 # --------------------------------------------------------------------------------- registry
 
 
+_SOME = (slice(1, None), slice(None, None, 2))
+
+
 def _dot_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
+    from ltensor.ops.indexing import getitem
+
     for first, second in (
         ((3, 4), (4, 5)),
         ((7, 33), (33, 18)),
@@ -351,9 +359,20 @@ def _dot_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
         [draw(rng, dtype, (6, 19)), draw(rng, dtype, (6,))], "transposed, vector", ulp=64,
     )  # fmt: skip
     yield Sample(
-        lambda x, y: dot(x[1:, ::2], y[::-1]),
+        lambda x, y: dot(getitem(x, _SOME), getitem(y, slice(None, None, -1))),
         [draw(rng, dtype, (4, 7)), draw(rng, dtype, (4, 2))], "windows", ulp=64,
     )  # fmt: skip
+    for first, second, axes in (
+        ((2, 3, 4), (4, 3, 2), [[1, 2], [1, 0]]),
+        ((2, 3, 4), (3, 4, 5), 2),
+        ((2, 3), (3, 2), [0, 1]),
+        ((2, 3), (4,), 0),
+        ((3,), (3, 1, 2), 1),
+    ):
+        yield Sample(
+            lambda x, y, axes=axes: tensordot(x, y, axes),
+            [draw(rng, dtype, first), draw(rng, dtype, second)], f"tensordot {axes}", ulp=64,
+        )  # fmt: skip
 
 
 declare(Declaration("dot", "Product of vectors and matrices.", Dot, _dot_samples, 64))

@@ -21,7 +21,7 @@ def work_dtype(dtype: str) -> str:
     return "float32" if dtype == "float16" else dtype
 
 
-def _scalars(value: Any, count: int, what: str) -> list[Variable]:
+def as_scalars(value: Any, count: int, what: str) -> list[Variable]:
     """``count`` int64 scalars of an int, a sequence or an int vector."""
     from ltensor.ops.cast import cast
     from ltensor.ops.shape import split_sizes
@@ -85,9 +85,9 @@ class PoolOp(DeclaredOp):
 
     def parameters(self, ws: Any, stride: Any, pad: Any) -> list[Variable]:
         """Windows, strides and paddings as scalars, with the checks of constants."""
-        window = _scalars(ws, self.ndim, "Window shape")
-        steps = window if stride is None else _scalars(stride, self.ndim, "Stride")
-        zeros = _scalars((0,) * self.ndim if pad is None else pad, self.ndim, "Padding")
+        window = as_scalars(ws, self.ndim, "Window shape")
+        steps = window if stride is None else as_scalars(stride, self.ndim, "Stride")
+        zeros = as_scalars((0,) * self.ndim if pad is None else pad, self.ndim, "Padding")
         for size, step, zero in zip(window, steps, zeros, strict=True):
             w, s, p = (
                 None if c is None else int(c) for c in map(constant_value, (size, step, zero))

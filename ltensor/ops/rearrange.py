@@ -21,7 +21,7 @@ from ltensor.ops.shape import dims_of, dimshuffle, reshape, shape_i
 
 
 class RepeatPlaces(DeclaredOp):
-    """Counts (2, 0, 3) as places (0, 0, 2, 2, 2); the number of counts must be the second operand."""
+    """Counts (2, 0, 3) as places (0, 0, 2, 2, 2). How many there must be is the second operand."""
 
     __props__ = ()
     kind = "kernel"
@@ -240,7 +240,9 @@ def unravel_index(indices: Any, dims: Any, order: str = "C", ndim: int | None = 
     return tuple(reversed(result)) if order == "C" else tuple(result)
 
 
-def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: str = "C") -> Variable:
+def ravel_multi_index(
+    multi_index: Any, dims: Any, mode: str = "raise", order: str = "C"
+) -> Variable:
     """A tuple of indices into an array of sizes ``dims`` as flat indices.
 
     ``mode`` ``'wrap'`` and ``'clip'`` as NumPy's.

@@ -52,7 +52,7 @@ SHAPES: tuple[tuple[tuple[int, ...], ...], ...] = (
 )
 
 
-def elementwise_samples(op: Any, domain: Callable[..., Any] | None) -> Callable[..., Any]:
+def elementwise_samples(op: Any, domain: Any) -> Callable[..., Any]:
     """The samples of a pointwise op: every shape pattern of `SHAPES`."""
 
     def samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:

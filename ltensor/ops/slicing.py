@@ -204,7 +204,7 @@ def _length_up(start: Any, stop: Any, step: Any, size: Any) -> Any:
     last = _int(stop)
     if first is not None and last is not None and first > 0 and last < 0:
         return _steps(larger(plus(size, last - first), 0), step)
-    if first is not None and last is not None and 0 < first and 0 <= last:
+    if first is not None and last is not None and first > 0 and last >= 0:
         return _steps(larger(minus(smaller(size, last), first), 0), step)
     span = minus(_clip_up(stop, size), larger(wrapped(start, size), 0))
     return _steps(larger(span, 0), step)

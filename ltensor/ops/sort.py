@@ -238,7 +238,9 @@ def _top_slice(x: Variable, kth: Any, axis: int) -> tuple[Any, ...]:
     return (*before, slice(start, switch(largest, size, neg(k))))
 
 
-def topk(x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: str = "int64") -> Variable:  # noqa: A002
+def topk(
+    x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: str = "int64"
+) -> Variable:
     """The ``kth`` largest elements along ``axis`` (the smallest if negative), ascending."""
     from ltensor.ops.indexing import getitem
 
@@ -246,7 +248,9 @@ def topk(x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: str =
     return getitem(Sort(axis)(x), _top_slice(x, kth, axis))
 
 
-def argtopk(x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: str = "int64") -> Variable:  # noqa: A002
+def argtopk(
+    x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: str = "int64"
+) -> Variable:
     """The places of `topk`'s elements."""
     from ltensor.ops.cast import cast
     from ltensor.ops.indexing import getitem
@@ -256,7 +260,11 @@ def argtopk(x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: st
 
 
 def topk_and_argtopk(
-    x: Any, kth: Any, axis: Any = -1, sorted: bool = True, idx_dtype: str = "int64"  # noqa: A002
+    x: Any,
+    kth: Any,
+    axis: Any = -1,
+    sorted: bool = True,
+    idx_dtype: str = "int64",
 ) -> list[Variable]:
     """`topk` and `argtopk`."""
     return [topk(x, kth, axis), argtopk(x, kth, axis, idx_dtype=idx_dtype)]

@@ -5,6 +5,8 @@ from ltensor.passes import (  # noqa: F401
     cse,
     fills,
     fold_constants,
+    inline_graphs,
+    lazy_branches,
     scan_history,
     scan_hoist,
     scan_merge,

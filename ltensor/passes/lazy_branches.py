@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute, toposort
+from ltensor.ir.graph import Apply, Constant, Variable, substitute, toposort
 from ltensor.ir.types import TensorType
 from ltensor.ops.ifelse import Branches, IfElse
 from ltensor.ops.shape import ShapeI
-from ltensor.passes.manager import map_regions, register
+from ltensor.passes.manager import register
 from ltensor.passes.shapes import ShapeMap
 
 
@@ -146,6 +146,3 @@ def _joined(function: Function, nodes: Sequence[Apply]) -> Function:
     joined = Apply(op, [nodes[0].inputs[0], *then, *other], [v.clone() for v in outputs])
     joined.source = nodes[0].source
     return function.replace(dict(zip(outputs, joined.outputs, strict=True)))
-
-
-_ = (inputs_of, map_regions)

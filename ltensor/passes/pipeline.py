@@ -15,8 +15,8 @@ LOOPS = "scan_prune,scan_hoist,scan_prune,scan_history"
 #: pipelines by level
 LEVELS: dict[str, str] = {
     "none": "scan_merge,shapes",
-    "fast_compile": f"scan_merge,{SIMPLIFY},fills,shapes,{LOOPS}",
-    "fast_run": f"scan_merge,{SIMPLIFY},fills,shapes,{LOOPS},{SIMPLIFY}",
+    "fast_compile": f"scan_merge,{STABLE},fills,shapes,{LOOPS}",
+    "fast_run": f"scan_merge,{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse",
 }
 
 _parsed: dict[str, list[Step | Group]] = {}

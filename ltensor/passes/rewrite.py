@@ -27,6 +27,8 @@ Rule = Callable[..., Replacement]
 #: firings allowed per node of the graph, and at least: a stop for rules that undo each other
 BUDGET_PER_NODE = 8
 LEAST_BUDGET = 400
+#: firings allowed for one node of the graph and what comes of it
+BUDGET_OF_A_NODE = 200
 #: constants above this many bytes are equal only if they are the same object
 LARGE_CONSTANT = 1 << 16
 
@@ -140,6 +142,7 @@ class Sweep:
         self.share = share
         self.uses = Uses(function)
         self.fired = 0
+        self._left = 0
         self.budget = BUDGET_PER_NODE * len(function.nodes) + LEAST_BUDGET
         self._final: dict[Variable, Variable] = {v: v for v in function.inputs}
         self._table: dict[Any, Apply] = {}
@@ -173,6 +176,7 @@ class Sweep:
 
     def _settle(self, root: Apply) -> None:
         """Make the outputs of ``root`` final, and whatever is made for that."""
+        self._left = min(BUDGET_OF_A_NODE, self.budget - self.fired)
         stack: list[Apply | _Waiting] = [root]
         final = self._final
         while stack:
@@ -233,7 +237,7 @@ class Sweep:
         if self.rules is None:
             return None
         for rule, wants_uses in self.rules.of(node.op):
-            if self.fired >= self.budget:
+            if self._left <= 0:
                 return None
             result = rule(node, self.uses) if wants_uses else rule(node)
             if result is None:
@@ -242,6 +246,7 @@ class Sweep:
             if all(a is b for a, b in zip(values, node.outputs, strict=True)):
                 continue
             self.fired += 1
+            self._left -= 1
             return [self._checked(rule, v, o) for v, o in zip(values, node.outputs, strict=True)]
         return None
 
@@ -263,10 +268,10 @@ class Sweep:
                 continue
             self.uses.moved(before, after)
             owner = after.owner
-            if before.name and after.name is None and owner is not None:
-                if id(owner) not in self._old:
-                    after.name = before.name
-                    after.source = before.source
+            fresh = owner is not None and id(owner) not in self._old
+            if fresh and before.name and after.name is None:
+                after.name = before.name
+                after.source = before.source
 
 
 def _key(op: Op, inputs: Sequence[Variable]) -> Any:

@@ -173,7 +173,7 @@ class _DimShufflePrinter(Printer):
     """Axes added on the left and none moved: nothing to see; reversed: ``.T``."""
 
     def text(self, node: Apply, operands: list[str]) -> str:
-        order = list(node.op.new_order)  # type: ignore[attr-defined]
+        order = list(node.op.new_order)
         while order and order[0] == "x":
             order.pop(0)
         natural = list(range(node.inputs[0].type.ndim))
@@ -191,8 +191,9 @@ class _SizesPrinter(Printer):
         from ltensor.ir.build import constant
 
         sizes = node.inputs[1:]
-        if sizes and all(isinstance(size, Constant) for size in sizes):
-            vector = str(constant([int(size.data) for size in sizes], dtype="int64"))  # type: ignore[attr-defined]
+        known = [int(size.data) for size in sizes if isinstance(size, Constant)]
+        if sizes and len(known) == len(sizes):
+            vector = str(constant(known, dtype="int64"))
         else:
             vector = f"[{', '.join(operands[1:])}]"
         return f"{node.op}({operands[0]}, {vector})"
@@ -209,7 +210,7 @@ class _IndexPrinter(Printer):
     def text(self, node: Apply, operands: list[str]) -> str:
         from ltensor.ops.slicing import resolve
 
-        entries = resolve(node.op.pattern, operands[1:])  # type: ignore[attr-defined]
+        entries = resolve(node.op.pattern, operands[1:])
         return f"{operands[0]}[{', '.join(map(_entry_text, entries))}]"
 
 
@@ -305,7 +306,7 @@ class PPrinter:
         if op is None:
             return leaf_printer
         if getattr(op, "kind", "") == "pointwise":
-            return _BY_NAME.get(op.ir_name, _ELEMENTWISE)  # type: ignore[attr-defined]
+            return _BY_NAME.get(op.ir_name, _ELEMENTWISE)
         return _BY_NAME.get(getattr(op, "ir_name", ""), default_printer)
 
     def clone(self) -> PPrinter:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numpy.linalg import LinAlgError
+
 from ltensor.ir.dtypes import item_size
 from ltensor.ir.types import TensorType
 from ltensor.lowering.program import ErrorSite
@@ -101,6 +103,21 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
             "state has {1}"
         ),
     ),
+    "specify_shape": (
+        AssertionError,
+        lambda s, n, h: (
+            f"SpecifyShape: got shape {tuple(n[: s.detail[0]])} expected "
+            f"{tuple(n[s.detail[0] : 2 * s.detail[0]])}"
+        ),
+    ),
+    "batched_dot": (
+        ValueError,
+        _detail("batched_dot: the operands' batches have {0} and {1} entries"),
+    ),
+    "singular": (LinAlgError, _fixed("Singular matrix")),
+    "not_square": (LinAlgError, _detail("Last 2 dimensions of the array must be square: {0}, {1}")),
+    "not_definite": (LinAlgError, _fixed("Matrix is not positive definite")),
+    "solve": (ValueError, _detail("solve: the matrix has {0} rows, the right hand side {1}")),
     "python_shape": (
         ValueError,
         _detail(
@@ -125,7 +142,7 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
         _detail("{0} rows of probabilities and n = {1} need as many uniform draws, not {2}"),
     ),
     "random_too_many": (ValueError, _detail("cannot choose {0} different ones of {1} categories")),
-    "nan": (AssertionError, lambda s, n, h: f"{s.detail[0]} detected"),
+    "nan": (AssertionError, lambda s, n, h: " detected\n".join(s.detail)),
 }
 
 

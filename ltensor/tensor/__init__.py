@@ -4,11 +4,13 @@ What is small stands here from the start; what brings much code with it (``nnet`
 algebra, ...) is imported when it is first asked for.
 """
 
+# ruff: noqa: F401 - everything imported here is part of the namespace
 from __future__ import annotations
 
 import importlib
+from types import ModuleType as _ModuleType
 
-import ltensor.test_value  # noqa: F401 - installs itself where nodes are made
+import ltensor.test_value
 from ltensor.config import config
 from ltensor.errors import (
     AdvancedIndexingError,
@@ -19,7 +21,8 @@ from ltensor.errors import (
 )
 from ltensor.ir import dtypes as _dtypes
 from ltensor.ir.graph import Apply, Constant, Op, Variable
-from ltensor.ir.types import TensorType, none_type as _none_type
+from ltensor.ir.types import TensorType
+from ltensor.ir.types import none_type as _none_type
 from ltensor.ops.advanced import AdvancedIncSubtensor, AdvancedSubtensor
 from ltensor.ops.alloc import (
     Alloc,
@@ -55,11 +58,14 @@ from ltensor.ops.arithmetic import (
     switch,
     true_div,
 )
+from ltensor.ops.batched import BatchedDot, batched_dot, batched_tensordot
 from ltensor.ops.bits import and_, invert, or_, xor
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq, ge, gt, isinf, isnan, le, lt, neq
 from ltensor.ops.complexes import angle, complex_, complex_from_polar, conj, imag, real
 from ltensor.ops.control import Assert, Print, assert_op
+from ltensor.ops.copies import tensor_copy
+from ltensor.ops.cumulative import CumOp, cumprod, cumsum
 from ltensor.ops.diagonal import (
     AllocDiag,
     ExtractDiag,
@@ -70,6 +76,8 @@ from ltensor.ops.diagonal import (
     fill_diagonal_offset,
 )
 from ltensor.ops.elementwise import ElementwiseOp as Elemwise
+from ltensor.ops.extrema import argmax, argmin, max_and_argmax
+from ltensor.ops.identity import SpecifyShape, specify_shape
 from ltensor.ops.indexing import (
     choose,
     flatnonzero,
@@ -103,11 +111,14 @@ from ltensor.ops.rearrange import (
 )
 from ltensor.ops.reduce import (
     All_ as All,
+)
+from ltensor.ops.reduce import (
     Any_ as Any,
+)
+from ltensor.ops.reduce import (
     Max,
     Min,
     Prod,
-    ReduceOp as CAReduce,
     Sum,
     all,
     any,
@@ -119,10 +130,20 @@ from ltensor.ops.reduce import (
     sum,
     var,
 )
-from ltensor.ops.shape import DimShuffle, Flags as Rebroadcast, Reshape, Shape, ShapeI, shape
+from ltensor.ops.reduce import (
+    ReduceOp as CAReduce,
+)
+from ltensor.ops.search import SearchSorted as SearchsortedOp
+from ltensor.ops.search import searchsorted
+from ltensor.ops.shape import DimShuffle, Reshape, Shape, ShapeI, shape
+from ltensor.ops.shape import Flags as Rebroadcast
 from ltensor.ops.sort import (
     ArgSort as ArgSortOp,
+)
+from ltensor.ops.sort import (
     Sort as SortOp,
+)
+from ltensor.ops.sort import (
     argsort,
     argtopk,
     sort,
@@ -253,7 +274,6 @@ _MODULES = {
     "basic": "ltensor.tensor",
     "elemwise": "ltensor.tensor",
     "extra_ops": "ltensor.tensor.extra_ops",
-    "fft": "ltensor.tensor.fft",
     "nlinalg": "ltensor.tensor.nlinalg",
     "nnet": "ltensor.tensor.nnet",
     "printing": "ltensor.printing",
@@ -275,9 +295,8 @@ _LATER = {
         "ltensor.ifelse": "ifelse",
         "ltensor.printing": "pprint min_informative_str",
         "ltensor.shared": "shared TensorSharedVariable ScalarSharedVariable",
-        "ltensor.ops.linalg": "batched_dot batched_tensordot",
-        "ltensor.tensor.extra_ops": "cumsum cumprod diff bincount searchsorted "
-        "to_one_hot broadcast_to",
+        "ltensor.ops.batched": "BatchedDot batched_dot batched_tensordot",
+        "ltensor.tensor.extra_ops": "bincount diff to_one_hot broadcast_to broadcast_shape bartlett",
         "ltensor.tensor.nlinalg": "trace",
     }.items()
     for name in names.split()
@@ -301,3 +320,10 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, *_LATER, *_LATER_AS})
+
+
+__all__ = sorted(  # what a star import takes
+    name
+    for name in {*globals(), *_LATER} - {"annotations"}
+    if not name.startswith("_") and not isinstance(globals().get(name), _ModuleType)
+)

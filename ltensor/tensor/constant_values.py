@@ -74,7 +74,7 @@ def _of_node(variable: Variable, node: Apply, elemwise: bool, depth: int) -> np.
 
     name = getattr(node.op, "ir_name", "")
     if isinstance(node.op, ShapeI):
-        size = node.inputs[0].type.shape[node.op.axis]  # type: ignore[attr-defined]
+        size = node.inputs[0].type.shape[node.op.axis]
         if size is None:
             raise NotScalarConstantError(variable)
         return np.asarray(size, dtype="int64")
@@ -94,7 +94,7 @@ def _of_node(variable: Variable, node: Apply, elemwise: bool, depth: int) -> np.
 def _computed(node: Apply, values: list[np.ndarray]) -> np.ndarray:
     rank = node.outputs[0].type.ndim
     operands = [
-        np.asarray(value, dtype=operand.type.dtype).reshape((1,) * rank)  # type: ignore[attr-defined]
+        np.asarray(value, dtype=operand.type.dtype).reshape((1,) * rank)
         for value, operand in zip(values, node.inputs, strict=True)
     ]
     try:

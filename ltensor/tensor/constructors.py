@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ltensor.config import config
-from ltensor.ir import build, dtypes as dt
+from ltensor.ir import build
+from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable, mark_source
 from ltensor.ir.types import TensorType, tensor_type
 
@@ -129,7 +130,7 @@ def _plural(make: Callable[..., Any], name: str) -> Callable[..., Any]:
         return [make(each, **more) for each in names]
 
     several.__name__ = several.__qualname__ = name
-    several.__doc__ = f"Several variables at once: by names, letters of one text, or a count."
+    several.__doc__ = "Several variables at once: by names, letters of one text, or a count."
     return several
 
 
@@ -171,9 +172,7 @@ def as_tensor_variable(x: Any, name: str | None = None, ndim: int | None = None)
     return _marked(build.as_tensor(x, name, ndim))
 
 
-def constant(
-    x: Any, name: str | None = None, ndim: int | None = None, dtype: Any = None
-) -> Any:
+def constant(x: Any, name: str | None = None, ndim: int | None = None, dtype: Any = None) -> Any:
     """A constant; Python numbers take the smallest dtype that holds them."""
     return _marked(build.constant(x, name=name, ndim=ndim, dtype=dtype))
 

@@ -1,4 +1,4 @@
-"""``theano.tensor.extra_ops``: differences, counts, one-hot coding, broadcasting, windows."""
+"""``theano.tensor.extra_ops``: cumulative sums, counts, repetition, broadcasting, windows."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ import numpy as np
 
 from ltensor.config import config
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor
+from ltensor.ir.build import as_tensor, constant
 from ltensor.ops.alloc import alloc, arange, as_size, as_sizes, zeros
 from ltensor.ops.arithmetic import add, maximum, mul, sub, switch, true_div
 from ltensor.ops.cast import cast
-from ltensor.ops.compare import eq, le
+from ltensor.ops.compare import eq, le, lt
 from ltensor.ops.control import Assert
+from ltensor.ops.cumulative import CumOp, cumprod, cumsum
 from ltensor.ops.diagonal import fill_diagonal, fill_diagonal_offset
-from ltensor.ops.indexing import getitem, inc_subtensor
+from ltensor.ops.indexing import getitem, inc_subtensor, set_subtensor
 from ltensor.ops.rearrange import compress, ravel_multi_index, repeat, unravel_index
-from ltensor.ops.reduce import all as reduce_all, max as reduce_max
-from ltensor.ops.shape import dims_of, dimshuffle
+from ltensor.ops.reduce import all as reduce_all
+from ltensor.ops.reduce import max as reduce_max
+from ltensor.ops.search import SearchSorted as SearchsortedOp
+from ltensor.ops.search import searchsorted
+from ltensor.ops.shape import dims_of, shape_i
 from ltensor.ops.sort import Unique, unique
 from ltensor.tensor.functions import squeeze
 
 __all__ = [
     "CpuContiguous",
+    "CumOp",
+    "SearchsortedOp",
     "Unique",
     "bartlett",
     "bincount",
@@ -32,11 +38,14 @@ __all__ = [
     "broadcast_to",
     "compress",
     "cpu_contiguous",
+    "cumprod",
+    "cumsum",
     "diff",
     "fill_diagonal",
     "fill_diagonal_offset",
     "ravel_multi_index",
     "repeat",
+    "searchsorted",
     "squeeze",
     "to_one_hot",
     "unique",
@@ -47,19 +56,23 @@ __all__ = [
 def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
     """Differences of neighbours along ``axis``, ``n`` times over."""
     x = as_tensor(x)
-    axis = axis % x.type.ndim
-    first: list[Any] = [slice(None)] * x.type.ndim
-    second = list(first)
-    first[axis], second[axis] = slice(1, None), slice(None, -1)
+    if n < 0:
+        raise ValueError(f"diff: order must be non-negative but got {n}")
+    if not -x.type.ndim <= axis < x.type.ndim:
+        raise ValueError(f"diff: {x} has no axis {axis}")
+    before: list[Any] = [slice(None)] * (axis % x.type.ndim)
     for _ in range(n):
-        x = sub(getitem(x, tuple(first)), getitem(x, tuple(second)))
+        upper = getitem(x, (*before, slice(1, None)))
+        x = sub(upper, getitem(x, (*before, slice(None, -1))))
     return x
 
 
 def bincount(
     x: Any, weights: Any = None, minlength: Any = None, assert_nonneg: bool = False
 ) -> Any:
-    """How often each number occurs in a vector of non-negative ints.
+    """How often each of 0, 1, ... occurs in an int vector.
+
+    The result has the dtype of ``x`` (or of ``weights``).
 
     Parameters
     ----------
@@ -68,26 +81,29 @@ def bincount(
     minlength : int, optional
         The least length of the result.
     assert_nonneg : bool
-        Check that no number is negative.
+        Raise AssertionError where a number is negative (IndexError otherwise).
     """
     x = as_tensor(x)
     if x.type.ndim != 1:
         raise TypeError("Inputs must be of dimension 1.")
-    if not dt.is_discrete(x.type.dtype):
+    if not dt.is_integer(x.type.dtype):
         raise TypeError(f"bincount takes integers, not {x.type.dtype}")
     if assert_nonneg:
         x = Assert("Input to bincount has negative values!")(x, reduce_all(le(0, x)))
     length = add(cast(reduce_max(x), "int64"), 1)
     if minlength is not None:
-        length = maximum(length, minlength)
-    if weights is None:
-        return inc_subtensor(zeros([length], dtype=x.type.dtype)[x], 1)
-    weights = as_tensor(weights)
-    return inc_subtensor(zeros([length], dtype=weights.type.dtype)[x], weights)
+        length = maximum(length, cast(minlength, "int64"))
+    amount = constant(1, dtype=x.type.dtype) if weights is None else as_tensor(weights)
+    if weights is not None and amount.type.ndim != 1:
+        raise TypeError("Weights cannot have a number of dimension different of 1.")
+    places = cast(x, "int64")
+    # A negative number must not count from the end: it is moved far out of bounds.
+    places = switch(lt(places, 0), add(places, -(2**62)), places)
+    return inc_subtensor(getitem(zeros([length], dtype=amount.type.dtype), places), amount)
 
 
 def to_one_hot(y: Any, nb_class: Any, dtype: Any = None) -> Any:
-    """A matrix with a 1 in each row, in the column that ``y`` names.
+    """A matrix with a row for every element of the int vector ``y``: 1 in that column, else 0.
 
     Parameters
     ----------
@@ -96,11 +112,19 @@ def to_one_hot(y: Any, nb_class: Any, dtype: Any = None) -> Any:
         The number of columns.
     dtype : str, optional
         floatX by default.
+
+    Raises
+    ------
+    TypeError
+        If ``y`` is no vector of integers.
     """
     y = as_tensor(y)
-    classes = arange(nb_class)
-    same = eq(dimshuffle(y, (0, "x")), dimshuffle(classes, ("x", 0)))
-    return cast(same, str(config.floatX) if dtype is None else dtype)
+    if y.type.ndim != 1 or not dt.is_integer(y.type.dtype):
+        raise TypeError(f"to_one_hot takes a vector of integers, not {y.type}")
+    name = str(config.floatX) if dtype is None else dt.normalize(dtype)
+    rows = shape_i(y, 0)
+    blank = zeros([rows, nb_class], dtype=name)
+    return set_subtensor(getitem(blank, (arange(rows), y)), constant(1, dtype=name))
 
 
 def broadcast_to(x: Any, shape: Any) -> Any:
@@ -141,7 +165,7 @@ def _common_size(sizes: Sequence[Any]) -> Any:
     return unknown[0] if unknown else as_size(1)
 
 
-def bartlett(M: Any) -> Any:  # noqa: N803 - Theano's name
+def bartlett(M: Any) -> Any:
     """The triangular window of ``M`` points, as `numpy.bartlett`."""
     points = as_tensor(M)
     if points.type.ndim != 0 or not dt.is_discrete(points.type.dtype):

@@ -19,7 +19,10 @@ from ltensor.ops.arithmetic import abs_, add, int_div, maximum, minimum, mod, mu
 from ltensor.ops.bits import and_, or_
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq, ge, isinf, isnan, le
-from ltensor.ops.reduce import all as reduce_all, keep_dims, max as reduce_max, min as reduce_min
+from ltensor.ops.reduce import all as reduce_all
+from ltensor.ops.reduce import keep_dims
+from ltensor.ops.reduce import max as reduce_max
+from ltensor.ops.reduce import min as reduce_min
 from ltensor.ops.transcendental import round_half_away_from_zero, round_half_to_even
 
 __all__ = [
@@ -55,7 +58,7 @@ __all__ = [
 # ------------------------------------------------------------------------- elementwise
 
 
-def round(a: Any, mode: str | None = None) -> Any:  # noqa: A001 - Theano's name
+def round(a: Any, mode: str | None = None) -> Any:
     """The nearest integers, as floats.
 
     Parameters
@@ -75,7 +78,7 @@ def iround(a: Any, mode: str | None = None) -> Any:
     return cast(round(a, mode), "int64")
 
 
-def divmod(x: Any, y: Any) -> tuple[Any, Any]:  # noqa: A001 - Theano's name
+def divmod(x: Any, y: Any) -> tuple[Any, Any]:
     """Quotient rounded down, and remainder."""
     return int_div(x, y), mod(x, y)
 
@@ -262,7 +265,7 @@ def patternbroadcast(x: Any, broadcastable: Sequence[bool]) -> Any:
     return shapes.set_flags(x, broadcastable)
 
 
-def makeKeepDims(x: Any, y: Any, axis: Any) -> Any:  # noqa: N802 - Theano's name
+def makeKeepDims(x: Any, y: Any, axis: Any) -> Any:
     """``y``, a reduction of ``x`` over ``axis``, with the reduced axes as broadcastable ones."""
     from ltensor.ops.reduce import normalize_axes
 
@@ -280,7 +283,7 @@ def identity_like(x: Any, dtype: Any = None) -> Any:
     return eye(shapes.shape_i(x, 0), shapes.shape_i(x, 1), k=0, dtype=name)
 
 
-def tri(N: Any, M: Any = None, k: Any = 0, dtype: Any = None) -> Any:  # noqa: N803
+def tri(N: Any, M: Any = None, k: Any = 0, dtype: Any = None) -> Any:
     """Ones at and below a diagonal."""
     chosen = str(config.floatX) if dtype is None else dtype
     rows = shape_padright(arange(N))

@@ -10,7 +10,8 @@ import numpy as np
 # Names of this package are looked up when a method runs: the package imports this module.
 import ltensor.tensor as T
 from ltensor.ir.types import TensorType
-from ltensor.ops import reduce, shape as shapes, transcendental
+from ltensor.ops import arithmetic, reduce, transcendental
+from ltensor.ops import shape as shapes
 from ltensor.ops.cast import cast
 
 
@@ -202,8 +203,8 @@ class Methods:
         """``sum(abs(x) ** L) ** (1 / L)``."""
         if L in (0, np.inf, -np.inf):
             raise NotImplementedError(f"norm of order {L}: use (x != 0).sum() or abs(x).max()")
-        powers = reduce.sum(abs(self) ** L, axis=axis, keepdims=keepdims)  # type: ignore[arg-type]
-        return powers ** (1.0 / L)
+        powers = reduce.sum(arithmetic.pow(arithmetic.abs_(self), L), axis=axis, keepdims=keepdims)
+        return arithmetic.pow(powers, 1.0 / L)
 
     def dot(self, other: Any) -> Any:
         """Matrix product."""
@@ -216,7 +217,9 @@ class Methods:
 
     def trace(self) -> Any:
         """Sum of the diagonal."""
-        return T.trace(self)
+        from ltensor.tensor.nlinalg import trace
+
+        return trace(self)
 
     def cumsum(self, axis: Any = None) -> Any:
         """Cumulative sum."""

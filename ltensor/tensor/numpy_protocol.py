@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,11 @@ _UFUNCS = {
 
 #: NumPy functions that mean the function of that name here; others see a variable as one object.
 _FUNCTIONS = frozenset(
-    (
-        "all any argmax argmin argsort clip concatenate cumprod cumsum diag dot imag max mean min "
-        "ones_like outer prod ptp ravel real repeat reshape round sort squeeze stack std sum "
-        "swapaxes take tensordot tile trace transpose tril triu var where zeros_like"
-    ).split()
+    ["all", "any", "argmax", "argmin", "argsort", "clip", "concatenate", "cumprod", "cumsum", "diag", "dot", "imag", "max", "mean", "min", "ones_like", "outer", "prod", "ptp", "ravel", "real", "repeat", "reshape", "round", "sort", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "where", "zeros_like"]
 )
 
 
-def apply_ufunc(
-    ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
+def apply_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What a ufunc called with a variable gives: the operation of that meaning."""
     name = ufunc.__name__
     # Equality of variables is identity; what NumPy asks here is ``array == x``.
@@ -64,15 +58,13 @@ def apply_ufunc(
 
 
 def apply_function(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+    function: Any, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Any:
     """What a NumPy function called with a variable gives."""
     name = function.__name__
     meant = getattr(T, {"amax": "max", "amin": "min"}.get(name, name), None)
     if meant is not None and name in (*_FUNCTIONS, "amax", "amin"):
         # NumPy hands on what its own methods take: ``out=None``, ``where=<no value>``.
-        given = {
-            k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue  # type: ignore[attr-defined]
-        }
+        given = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
         return meant(*args, **given)
-    return function._implementation(*args, **kwargs)  # type: ignore[attr-defined]
+    return function._implementation(*args, **kwargs)

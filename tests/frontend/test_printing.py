@@ -98,7 +98,7 @@ Elemwise{tanh,no_inplace} [id A] ''
    | |x [id D]
    | |TensorConstant{2} [id E]
    |TensorConstant{1} [id F]
-"""  # noqa: W291
+"""
 
 
 def test_debugprint() -> None:
@@ -159,11 +159,7 @@ def test_debugprint_of_a_deep_graph() -> None:
 def test_short_descriptions() -> None:
     s = x + y
     assert min_informative_str(s * s) == (
-        "A. Elemwise{mul,no_inplace}\n"
-        " B. Elemwise{add,no_inplace}\n"
-        "  C. x\n"
-        "  D. y\n"
-        " <B>"
+        "A. Elemwise{mul,no_inplace}\n B. Elemwise{add,no_inplace}\n  C. x\n  D. y\n <B>"
     )
     assert var_descriptor(s) == "A=Elemwise{add,no_inplace}(B=x,C=y)"
     assert var_descriptor(np.ones(2)) == "A=<ndarray>"
@@ -179,9 +175,7 @@ def test_pydotprint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert str(target) in capsys.readouterr().out
 
 
-def test_pydotprint_without_graphviz(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pydotprint_without_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     pydotprint([x + 1], outfile=str(tmp_path / "graph.png"), print_output_file=False)
     assert (tmp_path / "graph.dot").read_text().count("->") == 3

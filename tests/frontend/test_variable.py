@@ -55,7 +55,7 @@ def test_operators_and_reflected_forms() -> None:
         "x <= 2": x <= 2,
         "x > 2": x > 2,
         "x >= 2": x >= 2,
-        "2 < x": 2 < x,
+        "2 < x": 2 < x,  # noqa: SIM300
     }
     for text, output in cases.items():
         expected = eval(text, {"x": v, "divmod": divmod, "abs": abs})
@@ -97,7 +97,7 @@ def test_numpy_arrays_defer() -> None:
 def test_equality_is_identity() -> None:
     x, y = T.dvector("x"), T.dvector("y")
     assert x == x
-    assert not x == y
+    assert (x == y) is False
     assert x != y
     assert len({x, y, x}) == 2
     assert x in [np.ones(2), x]
@@ -109,7 +109,7 @@ def test_truth() -> None:
     x = T.dscalar("x")
     assert bool(x)
     assert bool(x + 1)
-    for comparison in (x > 1, x < 1, x >= 1, x <= 1, 1 < x):
+    for comparison in (x > 1, x < 1, x >= 1, x <= 1, 1 < x):  # noqa: SIM300
         with pytest.raises(TypeError, match="Variables do not support boolean operations"):
             bool(comparison)
     with pytest.raises(TypeError, match="Variables do not support boolean operations"):

@@ -127,8 +127,7 @@ def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
         gain = True
         if not np.isfinite(total):
             return None
-    after = max(0, len(terms.up) - 1, 0) and 1
-    use_constant = constants > 0 and total != 0
+    use_constant = constants > 0 and bool(total != 0)
     ups = len(terms.up) + use_constant
     after = (ups > 1) + (len(terms.down) > 1) + (len(terms.down) > 0)
     if not gain and after >= terms.size:
@@ -164,6 +163,7 @@ def _build_sum(terms: Terms, total: Any | None, out: Variable) -> Variable:
 
 
 def collect_product(node: Apply, uses: Uses) -> Terms:
+    """The factors and divisors of the tree of ``node``."""
     root = node.outputs[0]
     divides = not dt.is_discrete(dtype_of(root))
     terms = Terms()
@@ -229,8 +229,8 @@ def shorten_product(node: Apply, uses: Uses) -> Variable | None:
         return None
     if above == -1 and n_above and terms.up and not dt.is_unsigned(dtype):
         above, terms.negative, gain = above.dtype.type(1), True, True
-    up = len(terms.up) + (above != 1)
-    down = len(terms.down) + (below != 1)
+    up = len(terms.up) + bool(above != 1)
+    down = len(terms.down) + bool(below != 1)
     after = (up > 1) + (down > 1) + (down > 0) + terms.negative
     if not gain and after >= terms.size:
         return None
@@ -238,6 +238,7 @@ def shorten_product(node: Apply, uses: Uses) -> Variable | None:
 
 
 def product_of(terms: Terms, dtype: str) -> tuple[Any, Any]:
+    """The products of the constants above and below."""
     results = []
     with np.errstate(all="ignore"):
         for values in (terms.constants_up, terms.constants_down):
@@ -259,6 +260,7 @@ def _safe_ratio(above: Any, below: Any) -> Any | None:
 
 
 def build_product(terms: Terms, above: Any, below: Any, out: Variable) -> Variable:
+    """The tree of the terms with these constants, in the dtype of ``out``."""
     dtype = dtype_of(out)
     up, down = _in_dtype(terms.up, dtype), _in_dtype(terms.down, dtype)
     if above != 1:

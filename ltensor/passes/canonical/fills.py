@@ -112,14 +112,11 @@ def _same_size(inner: Apply, axis: int, others: list[Variable]) -> bool:
     for other in others:
         if pattern(other)[axis]:
             continue
-        owner = other.owner
-        if owner is not None and isinstance(owner.op, Alloc):
-            if owner.inputs[1 + axis] is size:
-                return True
-        source = size.owner
-        if source is not None and isinstance(source.op, ShapeI):
-            if source.op.axis == axis and source.inputs[0] is other:
-                return True
+        inner = made_by(other, Alloc)
+        if inner is not None and inner.inputs[1 + axis] is size:
+            return True
+        if _is_dim(size, other, axis):
+            return True
         known = constant_value(size)
         if known is not None and int(known) == other.type.shape[axis]:
             return True
@@ -171,6 +168,11 @@ def _is_size(size: Variable, value: Variable, axis: int) -> bool:
     known = constant_value(size)
     if known is not None:
         return int(known) == value.type.shape[axis]
+    return _is_dim(size, value, axis)
+
+
+def _is_dim(size: Variable, value: Variable, axis: int) -> bool:
+    """Whether ``size`` is ``dim`` of ``value`` along ``axis``."""
     owner = size.owner
     return (
         owner is not None

@@ -1,5 +1,6 @@
 """``theano.tensor.nnet``: activations, softmax, losses, normalization and convolution."""
 
+# ruff: noqa: F401 - everything imported here is part of the namespace
 from __future__ import annotations
 
 import importlib
@@ -23,6 +24,7 @@ from ltensor.ops.conv_api import (
     conv3d_grad_wrt_weights,
     get_conv_output_shape,
 )
+from ltensor.ops.neighbours import Images2Neibs, images2neibs, neibs2images
 from ltensor.ops.nnet import (
     CrossentropySoftmaxArgmax1HotWithBias,
     LogSoftmax,
@@ -63,26 +65,17 @@ _MODULES = {
     "abstract_conv": "ltensor.tensor.nnet",
     "bn": "ltensor.tensor.nnet",
     "conv": "ltensor.tensor.nnet.conv",
-    "conv3d2d": "ltensor.tensor.nnet.conv3d2d",
     "corr": "ltensor.tensor.nnet",
     "neighbours": "ltensor.tensor.nnet",
     "nnet": "ltensor.tensor.nnet",
     "sigm": "ltensor.tensor.nnet",
 }
 
-_LATER = {
-    "images2neibs": "ltensor.ops.neighbours",
-    "neibs2images": "ltensor.ops.neighbours",
-    "Images2Neibs": "ltensor.ops.neighbours",
-    "grad": "ltensor.gradient",
-}
 
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
         value: object = importlib.import_module(_MODULES[name])
-    elif name in _LATER:
-        value = getattr(importlib.import_module(_LATER[name]), name)
     else:
         raise AttributeError(f"ltensor.tensor.nnet has no {name!r}")
     globals()[name] = value
@@ -90,4 +83,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_LATER})
+    return sorted({*globals(), *_MODULES})

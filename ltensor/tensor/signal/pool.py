@@ -7,11 +7,8 @@ from ltensor.ops.pool import (
     DownsampleFactorMaxGradGrad,
     MaxPoolGrad,
     Pool,
-    max_pool_2d,
-    max_pool_2d_same_size,
-    pool_2d,
-    pool_3d,
 )
+from ltensor.ops.pool_api import max_pool_2d, max_pool_2d_same_size, pool_2d, pool_3d
 
 __all__ = [
     "AveragePoolGrad",

@@ -1,4 +1,4 @@
-"""Counting and looking up: one-hot rows, bincount, differences, searchsorted."""
+"""Looking up in a sorted vector."""
 
 from __future__ import annotations
 
@@ -8,105 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.config import config
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor, constant
+from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ops.alloc import arange, zeros
-from ltensor.ops.arithmetic import add, maximum, sub
 from ltensor.ops.cast import cast
 from ltensor.ops.elementwise import zero_gradient
-from ltensor.ops.join import static_axis
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
-from ltensor.ops.shape import shape_i
 from ltensor.ops.sort import comes_before
-
-
-def to_one_hot(y: Any, nb_class: Any, dtype: Any = None) -> Variable:
-    """A matrix with a row for every element of the int vector ``y``, 1 in that column, else 0.
-
-    Raises
-    ------
-    TypeError
-        If ``y`` is no vector of integers.
-    """
-    from ltensor.ops.indexing import getitem, set_subtensor
-
-    y = as_tensor(y)
-    if y.type.ndim != 1 or not dt.is_integer(y.type.dtype):
-        raise TypeError("to_one_hot takes a vector of integers", y.type)
-    name = str(config.floatX) if dtype is None else dt.normalize(dtype)
-    rows = shape_i(y, 0)
-    blank = zeros((rows, nb_class), dtype=name)
-    return set_subtensor(getitem(blank, (arange(rows), y)), constant(1, dtype=name))
-
-
-def bincount(
-    x: Any, weights: Any = None, minlength: Any = None, assert_nonneg: bool = False
-) -> Variable:
-    """How often each of 0, 1, ... occurs in the int vector ``x`` (or the sum of its weights).
-
-    The result has the dtype of ``x`` (or of ``weights``).
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is no vector of integers.
-    """
-    from ltensor.ops.indexing import getitem, inc_subtensor
-    from ltensor.ops.reduce import max as largest
-
-    x = as_tensor(x)
-    if x.type.ndim != 1:
-        raise TypeError("Inputs must be of dimension 1.")
-    if not dt.is_integer(x.type.dtype):
-        raise TypeError("bincount takes integers", x.type)
-    length = add(cast(largest(x), "int64"), constant(1, dtype="int64"))
-    if minlength is not None:
-        length = maximum(length, cast(as_tensor(minlength), "int64"))
-    if weights is None:
-        amount: Any = constant(1, dtype=x.type.dtype)
-    else:
-        amount = as_tensor(weights)
-        if amount.type.ndim != 1:
-            raise TypeError("Weights cannot have a number of dimension different of 1.")
-    # a negative element must not count from the end
-    places = cast(x, "int64")
-    blank = zeros((length,), dtype=amount.type.dtype)
-    return inc_subtensor(getitem(blank, _not_negative(places)), amount)
-
-
-def _not_negative(places: Variable) -> Variable:
-    from ltensor.ops.arithmetic import switch
-    from ltensor.ops.compare import lt
-
-    # -1 - 2**62 is out of bounds however long the result is
-    far = constant(-(2**62), dtype="int64")
-    return switch(lt(places, constant(0, dtype="int64")), add(places, far), places)
-
-
-def diff(x: Any, n: int = 1, axis: Any = -1) -> Variable:
-    """The ``n``-th differences of neighbours along ``axis``.
-
-    Raises
-    ------
-    ValueError
-        If ``n`` is negative or ``x`` has no such axis.
-    """
-    from ltensor.ops.indexing import getitem
-
-    x = as_tensor(x)
-    axis = static_axis(axis, "diff")
-    if n < 0:
-        raise ValueError(f"diff: order must be non-negative but got {n}")
-    if not -x.type.ndim <= axis < x.type.ndim:
-        raise ValueError(f"diff: axis {axis} of an array of {x.type.ndim} dimensions")
-    before: list[Any] = [slice(None)] * (axis % x.type.ndim)
-    for _ in range(n):
-        upper = getitem(x, (*before, slice(1, None)))
-        x = sub(upper, getitem(x, (*before, slice(None, -1))))
-    return x
 
 
 class SearchSorted(DeclaredOp):
@@ -126,9 +35,7 @@ class SearchSorted(DeclaredOp):
         if x.type.ndim != 1:
             raise ValueError("searchsorted takes a sorted vector", x.type)
         common = dt.upcast(x.type.dtype, v.type.dtype)
-        return Apply(
-            self, [cast(x, common), cast(v, common)], [new_tensor("int64", v.type.shape)]
-        )
+        return Apply(self, [cast(x, common), cast(v, common)], [new_tensor("int64", v.type.shape)])
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         result = np.searchsorted(inputs[0], inputs[1], side=self.side)
@@ -205,13 +112,6 @@ def _search_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
                 f"{side}{n}{shape}",
                 differentiable=False,
             )
-    if dtype in ("int32", "int64", "uint8"):
-        data = rng.integers(0, 6, 20).astype(dtype)
-        yield Sample(lambda x: bincount(x, minlength=9), [data], "bincount", differentiable=False)
-        yield Sample(lambda x: to_one_hot(x, 6), [data], "one hot", differentiable=False)
-        weights = rng.normal(size=20)
-        yield Sample(lambda x, w: bincount(x, w), [data, weights], "weights", differentiable=False)
-    yield Sample(lambda x: diff(x, 2), [draw(rng, dtype, (3, 7))], "diff", differentiable=False)
 
 
 _ORDERED = tuple(d for d in dt.ALL if not dt.is_complex(d))
