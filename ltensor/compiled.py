@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,15 @@ from ltensor.compile_modes import Mode
 from ltensor.io import In
 from ltensor.ir.function import Function as Graph
 from ltensor.ir.graph import Variable
-from ltensor.lowering.whole import Signature
-from ltensor.passes.pipeline import optimize
 from ltensor.profiling import ProfileStats
-from ltensor.runtime import failures
 from ltensor.runtime.callable import NativeCallable
-from ltensor.runtime.link import Linked, link
 from ltensor.shared import Container, SharedVariable
+
+if TYPE_CHECKING:
+    from ltensor.runtime.link import Linked
+
+# The passes and the lowering are imported when the first function is compiled: half of the time
+# of ``import ltensor`` otherwise.
 
 #: sum over all functions, for the profile
 totals = {"grad": 0.0, "import": time.perf_counter()}
@@ -182,6 +184,8 @@ class CompiledFunction(NativeCallable):
         if site.node is not None:
             nodes = self.maker.fgraph.nodes
             position = next((k for k, n in enumerate(nodes) if n is site.node), 0)
+        from ltensor.runtime import failures
+
         raise failures.exception(site, record, position)
 
     # ------------------------------------------------------------- Theano's attributes
@@ -335,6 +339,10 @@ class FunctionMaker:
 
     def create(self) -> CompiledFunction:
         """Compile."""
+        from ltensor.lowering.whole import Signature
+        from ltensor.passes.pipeline import optimize
+        from ltensor.runtime.link import link
+
         graph = self.request.graph(self.name)
         self.unoptimized = graph
         began = time.perf_counter()

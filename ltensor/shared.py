@@ -19,7 +19,6 @@ from ltensor.ir.types import (
     generic,
     random_state_type,
 )
-from ltensor.lowering.rng.state import pack, unpack
 from ltensor.runtime.cell import Cell, keep
 from ltensor.tensor.variable import _tensor_py_operators
 
@@ -74,6 +73,8 @@ class Container:
         if isinstance(self.type, TensorType):
             self._store(keep(filtered))
         elif isinstance(self.type, RandomStateType):
+            from ltensor.lowering.rng.state import pack
+
             self._store(pack(filtered))
         else:
             self._object = filtered
@@ -90,6 +91,8 @@ class Container:
             assert self.cell is not None
             return self.cell.array
         if isinstance(self.type, RandomStateType):
+            from ltensor.lowering.rng.state import unpack
+
             assert self.cell is not None
             return unpack(self.cell.array)
         return self._object

@@ -274,8 +274,8 @@ MODULES: Final[dict[str, Module]] = {
     "theano.tensor.nnet.nnet": Module({}, _CONV),
     "theano.tensor.nnet.sigm": Module({}, _CONV),
     "theano.tensor.nnet.conv": Module(
-        # The old conv2d has other keywords (image_shape) than nnet.conv2d, which takes both.
-        _at("ltensor.tensor.nnet", "conv2d ConvOp"),
+        # The old conv2d has other keywords (image_shape) than nnet.conv2d.
+        _at("ltensor.tensor.nnet.conv", "conv2d ConvOp"),
         _CONV,
     ),
     "theano.tensor.nnet.abstract_conv": Module({}, _CONV),

@@ -204,7 +204,7 @@ class Parser:
                 at,
             )
         operands: list[Variable] = []
-        while self.next.text not in ("{", ":", "(") and self.starts_operand():
+        while self.starts_operand():
             operands.append(self.operand(scope))
             if not self.accept(","):
                 break
@@ -233,7 +233,10 @@ class Parser:
             after = self.tokens[self.position + 1].text
             same_line = self.tokens[self.position - 1].line == token.line
             return same_line or after not in ("=", ",")
-        return token.kind == "number" or token.text in ("(", "true", "false", "nan", "inf", "none")
+        if token.text == "(":  # a complex number, or the arguments of a region
+            after = self.tokens[self.position + 1]
+            return after.kind == "number" or after.text in ("nan", "inf")
+        return token.kind == "number" or token.text in ("true", "false", "nan", "inf", "none")
 
     def build(
         self, at: Token, operands: list[Variable], attributes: dict[str, Any], regions: list[Any]

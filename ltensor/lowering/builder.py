@@ -501,7 +501,9 @@ class Builder(ComplexArithmetic):
             wide = "int64" if dt.item_size(dtype) == 4 or dt.is_unsigned(dtype) else "int32"
             return self.cast(self.pure("cast", wide, (a,)), dtype)
         if dtype == "uint64" and is_float(a.dtype):
-            return self.pure("cast", "uint64", (a,))
+            # negative numbers wrap, as NumPy's do
+            wrapped = self.cast(self.pure("cast", "int64", (a,)), "uint64")
+            return self.select(self.lt(a, 0), wrapped, self.pure("cast", "uint64", (a,)))
         return self.pure("cast", dtype, (a,))
 
     # ------------------------------------------------------------- memory
@@ -728,7 +730,8 @@ class Builder(ComplexArithmetic):
     def guard(self, condition: Scalar, kind: str, values: Sequence[Value] = ()) -> None:
         """Note a failed element inside a nest; reported by `flush_guards` after the nest.
 
-        ``values`` (at most `GUARD_WORDS` of `ltensor.lowering.program`) of the first element that failed are recorded.
+        ``values`` of the first element that failed are recorded, at most `GUARD_WORDS`
+        (``lowering.program``) int64 numbers.
         """
         if self._number(condition) is True:
             return

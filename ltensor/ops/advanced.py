@@ -15,7 +15,7 @@ from ltensor.ir.types import disconnected_type
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
-from ltensor.ops.subtensor import fit_gradient_to, zeros_for
+from ltensor.ops.subtensor import fit_gradient_to, operand_sizes, zeros_for
 
 
 class Placement:
@@ -104,11 +104,14 @@ def check_indices(
     b: Any,
     node: Apply,
     axes: Sequence[int],
-    x: Any,
-    indices: Sequence[Any],
-    variables: Sequence[Variable],
+    operands: Sequence[Any],
 ) -> None:
-    """The run-time checks before the loops: sizes of index tensors, and of indexed axes."""
+    """The run-time checks before the loops: sizes of index tensors, and of indexed axes.
+
+    The index tensors are the last operands.
+    """
+    shown = operand_sizes(operands)
+    x, indices, variables = operands[0], operands[-len(axes) :], node.inputs[-len(axes) :]
     rank = max(v.type.ndim for v in variables)
     total: Any = b.const(1)
     for axis in range(rank):
@@ -121,13 +124,16 @@ def check_indices(
             if reference is None:
                 reference = size
             else:
-                b.check(b.eq(size, reference), "index_mismatch", node, (reference, size), (axis,))
+                same = b.eq(size, reference)
+                numbers = (reference, size, *shown)
+                b.check(same, "index_mismatch", node, numbers, (axis,), shapes_at=2)
         if reference is not None:
             total = b.mul(total, reference)
     # an index into an empty axis has no valid element at all
     for axis in axes:
         size = x.dims[axis]
-        b.check(b.or_(b.gt(size, 0), b.eq(total, 0)), "index", node, (b.const(0), size), (axis,))
+        possible = b.or_(b.gt(size, 0), b.eq(total, 0))
+        b.check(possible, "index", node, (b.const(0), size, *shown), (axis,), shapes_at=2)
 
 
 def emit_position(e: Any, node: Apply, value: Any, size: Any) -> Any:
@@ -180,7 +186,7 @@ class AdvancedSubtensor(IndexedOp):
 
     def check(self, b: Any, node: Apply, operands: Any) -> None:
         """The run-time checks before the loops."""
-        check_indices(b, node, self.axes, operands[0], operands[1:], node.inputs[1:])
+        check_indices(b, node, self.axes, operands)
 
     def element(self, e: Any, node: Apply, operands: Any, index: Any) -> Any:
         x, *indices = node.inputs
@@ -324,7 +330,7 @@ class AdvancedIncSubtensor(DeclaredOp):
 
     def check(self, b: Any, node: Apply, operands: Any) -> None:
         """The run-time checks before the loops."""
-        check_indices(b, node, self.axes, operands[0], operands[2:], node.inputs[2:])
+        check_indices(b, node, self.axes, operands)
 
     def lower(self, k: Any) -> None:
         b, node = k.b, k.node

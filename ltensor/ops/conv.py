@@ -18,6 +18,7 @@ from ltensor.ir.types import disconnected_type
 from ltensor.ops.conv_base import FAMILIES, BaseConv, Frame
 from ltensor.ops.conv_loops import (
     Columns,
+    Geometry,
     GraphSizes,
     NativeSizes,
     PlainSizes,
@@ -269,6 +270,16 @@ class AbstractConv2d(AbstractConv):
     """`AbstractConv` of images with two spatial dimensions."""
 
     ir_name = "conv2d"
+
+    @staticmethod
+    def getOutputShape(
+        inshp: Sequence[int], kshp: Sequence[int], stride: Any = (1, 1), mode: str = "valid"
+    ) -> tuple[int, ...]:
+        """The spatial sizes of a result (a method of Theano's ``ConvOp``)."""
+        geometry = Geometry(mode, tuple(stride), (1, 1), True, 1)
+        return tuple(
+            int(geometry.output_size(PlainSizes, axis, inshp[axis], kshp[axis])) for axis in (0, 1)
+        )
 
 
 class AbstractConv2d_gradWeights(AbstractConv_gradWeights):

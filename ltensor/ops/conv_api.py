@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ltensor.config import config
+from ltensor.errors import UnsupportedError
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Variable
 from ltensor.ops.conv import (
@@ -39,6 +40,7 @@ __all__ = [
     "conv2d_grad_wrt_weights",
     "conv2d_transpose",
     "conv3d",
+    "conv3d2d",
     "conv3d_grad_wrt_inputs",
     "conv3d_grad_wrt_weights",
     "get_conv_output_shape",
@@ -135,6 +137,28 @@ def conv3d(
         input_shape, filter_shape, border_mode, subsample, filter_flip, filter_dilation, num_groups
     )
     return op(input, filters)
+
+
+def conv3d2d(
+    signals: Any,
+    filters: Any,
+    signals_shape: Any = None,
+    filters_shape: Any = None,
+    border_mode: Any = "valid",
+) -> Variable:
+    """``theano.tensor.nnet.conv3d2d.conv3d``: time stands before the channels, in the signals
+    (batch, time, channels, rows, columns), the filters and the result.
+    """
+    order = (0, 2, 1, 3, 4)
+    moved = [dimshuffle(as_tensor(v), order) for v in (signals, filters)]
+    if isinstance(border_mode, (tuple, list)) and all(isinstance(m, str) for m in border_mode):
+        if len(set(border_mode)) != 1:
+            raise UnsupportedError(
+                "conv3d2d with different border modes is not compiled. Pad with zeros first and "
+                "use 'valid'."
+            )
+        border_mode = border_mode[0]
+    return dimshuffle(conv3d(*moved, border_mode=border_mode), order)
 
 
 def conv2d_grad_wrt_inputs(
@@ -351,8 +375,6 @@ def bilinear_upsampling(
         For ``frac_ratio``.
     """
     if frac_ratio is not None or ratio is None:
-        from ltensor.errors import UnsupportedError
-
         raise UnsupportedError(
             "bilinear_upsampling by a fraction is not compiled. Enlarge by an integer ratio and "
             "take every n-th pixel."

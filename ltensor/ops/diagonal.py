@@ -164,8 +164,8 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Variabl
     rank = a.type.ndim
     if rank < 2:
         raise ValueError("diagonal needs an input with 2 or more dimensions", a)
-    axes = [x + rank if x < 0 else x for x in (axis1, axis2)]
-    return ExtractDiag(offset, *axes)(a)
+    first, second = (x + rank if x < 0 else x for x in (axis1, axis2))
+    return ExtractDiag(offset, first, second)(a)
 
 
 def alloc_diag(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Variable:
@@ -244,7 +244,7 @@ def _fill(a: Any, val: Any, offset: Any, name: str) -> Variable:
         )
     places = []
     for axis in range(rank):
-        order = ["x"] * rank
+        order: list[Any] = ["x"] * rank
         order[axis] = 0
         places.append(dimshuffle(arange(shape_i(a, axis)), order))
     if offset is not None:

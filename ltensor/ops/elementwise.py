@@ -17,7 +17,7 @@ from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ir.types import TensorType, disconnected_type, tensor_type
+from ltensor.ir.types import NullType, TensorType, disconnected_type, tensor_type
 from ltensor.ops.opdef import Declaration, DeclaredOp, declare
 
 TypeRule = Callable[..., tuple[tuple[str, ...], str]]
@@ -226,7 +226,7 @@ class ElementwiseOp(DeclaredOp):
         return [
             disconnected_type.make_variable()
             if g is None
-            else fit_gradient(g, x)
+            else (g if isinstance(getattr(g, "type", None), NullType) else fit_gradient(g, x))
             for g, x in zip(results, inputs, strict=True)
         ]
 

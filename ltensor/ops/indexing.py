@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.ir import build
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Variable
@@ -444,7 +443,7 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Variab
     sizes = dims_of(table)[1:]
     others = []
     for axis, size in enumerate(sizes):
-        order = ["x"] * rank
+        order: list[Any] = ["x"] * rank
         order[axis] = 0
         others.append(dimshuffle(arange(size), order))
     return AdvancedSubtensor(tuple(range(rank + 1)), 0)(table, which, *others)
@@ -460,6 +459,3 @@ def _by_mode(indices: Variable, size: Variable, mode: str) -> Variable:
     if mode != "raise":
         raise ValueError(f"mode must be 'raise', 'clip' or 'wrap', not {mode!r}")
     return indices
-
-
-build.getitem_hook = getitem

@@ -77,6 +77,7 @@ class Join(DeclaredOp):
     def check(self, b: Any, node: Apply, operands: Any) -> None:
         """Equal sizes along the other axes."""
         first = operands[0].dims
+        shown = [size for operand in operands for size in operand.dims]
         for number, operand in enumerate(operands[1:], 1):
             for axis, size in enumerate(operand.dims):
                 if axis != self.axis and size is not first[axis]:
@@ -84,8 +85,9 @@ class Join(DeclaredOp):
                         b.eq(size, first[axis]),
                         "join_mismatch",
                         node,
-                        (first[axis], size),
+                        (first[axis], size, *shown),
                         (number, axis),
+                        shapes_at=2,
                     )
 
     def lower(self, k: Any) -> None:

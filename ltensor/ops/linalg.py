@@ -10,7 +10,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ops.arithmetic import mul
+from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dimshuffle, dims_of, reshape, set_flags
@@ -137,7 +137,7 @@ class Dot(DeclaredOp):
             terms.append(self(x, dy))
         if not terms:
             return [None]
-        return [terms[0] if len(terms) == 1 else terms[0] + terms[1]]
+        return [terms[0] if len(terms) == 1 else add(*terms)]
 
     # ---------------------------------------------------------------- lowering
 

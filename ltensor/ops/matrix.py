@@ -13,9 +13,9 @@ import numpy as np
 
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor
+from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ops.arithmetic import mul, neg, sub
+from ltensor.ops.arithmetic import add, mul, neg, sub
 from ltensor.ops.cast import cast
 from ltensor.ops.linalg import dot, outer
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
@@ -234,9 +234,9 @@ class Solve(DeclaredOp):
 
     def __init__(
         self,
-        A_structure: str = "general",  # noqa: N803 - Theano's name
+        A_structure: str = "general",
         lower: bool = False,
-        overwrite_A: bool = False,  # noqa: N803
+        overwrite_A: bool = False,
         overwrite_b: bool = False,
     ) -> None:
         if A_structure not in STRUCTURES:
@@ -261,8 +261,9 @@ class Solve(DeclaredOp):
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         a, b = inputs
         if a.shape[0] != b.shape[0]:
-            raise ValueError(f"solve: the matrix has {a.shape[0]} rows, the right hand side "
-                             f"{b.shape[0]}")
+            raise ValueError(
+                f"solve: the matrix has {a.shape[0]} rows, the right hand side {b.shape[0]}"
+            )
         right = b[:, None] if b.ndim == 1 else b
         output_storage[0][0] = np.linalg.solve(self._half(a), right).reshape(
             (a.shape[1], *b.shape[1:])
@@ -291,23 +292,21 @@ class Solve(DeclaredOp):
             substitute_rows(k, work, matrix, upper=True)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
-        from ltensor.ops.alloc import tril, triu
-
         (a, _), (x,), (g,) = inputs, outputs, output_grads
         turned = {"lower_triangular": "upper_triangular", "upper_triangular": "lower_triangular"}
         gb = Solve(turned.get(self.A_structure, self.A_structure))(transpose(a), g)
         ga = neg(outer(gb, x) if x.type.ndim == 1 else dot(gb, transpose(x)))
         if self.A_structure == "lower_triangular":
-            ga = tril(ga)
+            ga = half(ga, upper=False)
         elif self.A_structure == "upper_triangular":
-            ga = triu(ga)
+            ga = half(ga, upper=True)
         return [ga, gb]
 
     def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
         (a, b), (da, db) = inputs, eval_points
         moved = None if da is None else neg(dot(da, self(a, b)))
         if db is not None:
-            moved = db if moved is None else moved + db
+            moved = db if moved is None else add(moved, db)
         return [None if moved is None else self(a, moved)]
 
 
@@ -400,7 +399,6 @@ class Cholesky(DeclaredOp):
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         """Murray (2016), "Differentiation of the Cholesky decomposition", in matrix form."""
-        from ltensor.ops.alloc import tril
         from ltensor.ops.arithmetic import switch
         from ltensor.ops.compare import eq
 
@@ -410,14 +408,15 @@ class Cholesky(DeclaredOp):
         if self.on_error == "nan":
             # without a factor there is no gradient either
             bad = dimshuffle(_is_nan(factor), "x", "x")
-            factor = switch(bad, _identity_like(factor), factor)
-        half = tril(dot(transpose(factor), g))
-        half = mul(half, switch(eq(_identity_like(factor), 1), 0.5, 1.0).astype(half.type.dtype))
+            factor = switch(bad, identity_like(factor), factor)
+        lower = half(dot(transpose(factor), g), upper=False)
+        weights = switch(eq(identity_like(factor), 1), 0.5, 1.0)
+        lower = mul(lower, cast(weights, lower.type.dtype))
         upper = Solve("upper_triangular")
-        inner = upper(transpose(factor), half)
+        inner = upper(transpose(factor), lower)
         inner = transpose(upper(transpose(factor), transpose(inner)))
-        both = tril(inner + transpose(inner))
-        gradient = sub(both, mul(_identity_like(factor), inner))
+        both = half(add(inner, transpose(inner)), upper=False)
+        gradient = sub(both, mul(identity_like(factor), inner))
         if self.on_error == "nan":
             gradient = switch(bad, float("nan"), gradient)
         return [cast(gradient if self.lower_ else transpose(gradient), g.type.dtype)]
@@ -430,11 +429,25 @@ def _row_product(b: Any, a: Any, i: Any, j: Any, count: Any) -> Any:
     return loop.results[0]
 
 
-def _identity_like(x: Variable) -> Variable:
+def identity_like(x: Variable) -> Variable:
+    """Ones on the diagonal, in the size and dtype of ``x``."""
     from ltensor.ops.alloc import eye
     from ltensor.ops.shape import shape_i
 
     return eye(shape_i(x, 0), shape_i(x, 1), 0, dtype=x.type.dtype)
+
+
+def half(x: Variable, upper: bool) -> Variable:
+    """``x`` with zeros below (or above) the diagonal."""
+    from ltensor.ops.alloc import arange
+    from ltensor.ops.arithmetic import switch
+    from ltensor.ops.compare import ge, le
+    from ltensor.ops.shape import shape_i
+
+    row = dimshuffle(arange(shape_i(x, 0)), 0, "x")
+    column = dimshuffle(arange(shape_i(x, 1)), "x", 0)
+    inside = (ge if upper else le)(column, row)
+    return switch(inside, x, constant(0, dtype=x.type.dtype))
 
 
 def _is_nan(x: Variable) -> Variable:
@@ -502,9 +515,7 @@ def _solve_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
 def _cholesky_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     for n in (1, 3, 18, 0):
         for lower in (True, False):
-            yield Sample(
-                Cholesky(lower), [_definite(rng, dtype, n)], f"{n} {lower}", ulp=4096
-            )
+            yield Sample(Cholesky(lower), [_definite(rng, dtype, n)], f"{n} {lower}", ulp=4096)
     bad = np.array([[1, 2], [2, 1]], dtype)
     yield Sample(Cholesky(on_error="nan"), [bad], "not definite", differentiable=False)
 

@@ -20,7 +20,7 @@ from ltensor.ops.conv_loops import zero_fill
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.linalg import convert_into
 from ltensor.ops.opdef import Declaration, Sample, declare, new_tensor, output_like
-from ltensor.ops.pool_base import MODES, PoolOp, check_same, wide_number, work_dtype
+from ltensor.ops.pool_base import MODES, PoolOp, as_scalars, check_same, wide_number, work_dtype
 from ltensor.ops.pool_loops import smallest
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of
@@ -263,7 +263,14 @@ class AveragePoolGrad(PoolOp):
 
     ir_name = "pool_average_grad"
 
-    def make_node(self, x: Any, gz: Any, ws: Any, stride: Any = None, pad: Any = None) -> Apply:
+    def make_node(
+        self, x: Any, gz: Any, ws: Any, stride: Any = None, pad: Any = None, *rest: Any
+    ) -> Apply:
+        if rest or (isinstance(gz, Variable) and gz.type.ndim == 0):
+            # rebuilt from a node's own operands: the gradient, then scalars
+            sizes, numbers = [gz, ws, stride, pad, *rest][: self.ndim], [gz, ws, stride, pad, *rest]
+            parameters = self.parameters(*self.split(numbers[self.ndim :]))
+            return self._node(self.image(x), [*as_scalars(sizes, self.ndim, "size"), *parameters])
         gz = self.image(gz)
         if isinstance(x, (list, tuple)):
             sizes = list(x)

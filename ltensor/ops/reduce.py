@@ -261,9 +261,7 @@ class Max(_Extremum):
 
     def initial(self, e: Any, dtype: str) -> Any:
         if dt.is_complex(dtype):
-            part = dt.real_part(dtype)
-            low = e.const(-np.inf, part)
-            return e.select(e.const(True, "bool"), e.const(complex(-np.inf, -np.inf), dtype), low)
+            return e.const(complex(-np.inf, -np.inf), dtype)
         if dt.is_float(dtype):
             return e.const(-np.inf, dtype)
         return e.const(False if dtype == "bool" else np.iinfo(dtype).min, dtype)

@@ -38,7 +38,8 @@ class SearchSorted(DeclaredOp):
         return Apply(self, [cast(x, common), cast(v, common)], [new_tensor("int64", v.type.shape)])
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        result = np.searchsorted(inputs[0], inputs[1], side=self.side)
+        find: Any = np.searchsorted
+        result = find(inputs[0], inputs[1], side=self.side)
         output_storage[0][0] = np.asarray(result, dtype="int64")
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:

@@ -308,7 +308,8 @@ class Unique(DeclaredOp):
         return Apply(self, [x], outputs)
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        results = np.unique(
+        unique_of: Any = np.unique
+        results = unique_of(
             inputs[0],
             self.return_index,
             self.return_inverse,
@@ -443,8 +444,7 @@ def _topk_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
         )
 
 
-_ORDERED = tuple(d for d in dt.ALL if not dt.is_complex(d))
-declare(Declaration("sort", "Ascending order.", Sort, _topk_samples, 0, _ORDERED))
+declare(Declaration("sort", "Ascending order.", Sort, _topk_samples, 0))
 declare(
     Declaration(
         "argsort",
@@ -452,8 +452,7 @@ declare(
         ArgSort,
         _sort_samples(argsort),
         0,
-        _ORDERED,
         differentiable=False,
     )
 )
-declare(Declaration("unique", "Distinct elements.", Unique, _unique_samples, 0, _ORDERED))
+declare(Declaration("unique", "Distinct elements.", Unique, _unique_samples, 0))

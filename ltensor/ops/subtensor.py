@@ -65,7 +65,9 @@ def region_sizes(pattern: Pattern, x: Variable) -> list[int | None]:
         start, stop, step = entry
         if size == 1:
             from_zero = start is None or start == 0
-            stays = from_zero and (stop is None or (isinstance(stop, int) and stop > 0))
+            upwards = step is None or (isinstance(step, int) and step > 0)
+            beyond = stop is None or (isinstance(stop, int) and stop > 0 and upwards)
+            stays = from_zero and beyond
             result.append(1 if stays else None)
         elif size is None or any(isinstance(p, str) for p in entry):
             result.append(None)
@@ -85,22 +87,29 @@ def region_shape(pattern: Pattern, scalars: Sequence[Any], dims: Sequence[Any]) 
     return [*result, *dims[len(pattern) :]]
 
 
+def operand_sizes(operands: Sequence[Any]) -> list[Any]:
+    """All sizes of all operands, which an error message shows."""
+    return [size for operand in operands for size in operand.dims]
+
+
 def check_bounds(
-    e: Any, node: Apply, pattern: Pattern, scalars: Sequence[Any], dims: Sequence[Any]
+    e: Any, node: Apply, pattern: Pattern, scalars: Sequence[Any], operands: Sequence[Any]
 ) -> None:
-    """Run-time checks of the ints of an index against the sizes ``dims``."""
+    """Run-time checks of the ints of an index against the sizes of operand 0."""
+    dims, shown = operands[0].dims, operand_sizes(operands)
     for axis, entry in enumerate(resolve(pattern, scalars)):
         if isinstance(entry, tuple):
             step = entry[2]
             if step is not None and not isinstance(step, int):
-                e.check(e.ne(e.cast(step, "int64"), 0), "zero_step", node)
+                unit = e.cast(step, "int64")
+                e.check(e.ne(unit, 0), "zero_step", node, shown, shapes_at=0)
             continue
         size = dims[axis]
         value = e.const(entry) if isinstance(entry, int) else e.cast(entry, "int64")
         inside = e.and_(e.ge(value, e.neg(size)), e.lt(value, size))
         if isinstance(entry, int):
             inside = e.lt(value, size) if entry >= 0 else e.ge(value, e.neg(size))
-        e.check(inside, "index", node, (value, size), (axis,))
+        e.check(inside, "index", node, (value, size, *shown), (axis,), shapes_at=2)
 
 
 class Subtensor(IndexedOp):
@@ -152,7 +161,7 @@ class Subtensor(IndexedOp):
             isinstance(entry[2], str) for entry in self.idx_list
         ):
             scalars = [o.value for o in operands[1:]]
-            check_bounds(b, node, self.idx_list, scalars, operands[0].dims)
+            check_bounds(b, node, self.idx_list, scalars, operands)
 
     def source_index(self, e: Any, node: Apply, operands: Any, index: Any) -> list[Any]:
         dims = operands[0].dims
@@ -274,7 +283,7 @@ class IncSubtensor(DeclaredOp):
     def check(self, b: Any, node: Apply, operands: Any) -> None:
         """The run-time checks of ints and steps."""
         scalars = [o.value for o in operands[2:]]
-        check_bounds(b, node, self.idx_list, scalars, operands[0].dims)
+        check_bounds(b, node, self.idx_list, scalars, operands)
 
     def lower(self, k: Any) -> None:
         if k.node.inputs[0].type.ndim == 0:

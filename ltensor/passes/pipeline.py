@@ -14,9 +14,11 @@ LOOPS = "scan_prune,scan_hoist,scan_prune,scan_history"
 
 #: pipelines by level
 LEVELS: dict[str, str] = {
-    "none": "scan_merge,shapes",
-    "fast_compile": f"scan_merge,{STABLE},fills,shapes,{LOOPS}",
-    "fast_run": f"scan_merge,{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse",
+    "none": "inline_graphs,scan_merge,shapes,sink_branches",
+    "fast_compile": f"inline_graphs,scan_merge,{STABLE},fills,shapes,{LOOPS},sink_branches",
+    "fast_run": (
+        f"inline_graphs,scan_merge,{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,sink_branches"
+    ),
 }
 
 _parsed: dict[str, list[Step | Group]] = {}
@@ -73,6 +75,14 @@ def optimize(
         Takes (pass, Function) for every pass that changed something.
     """
     report = run(function, mode, snapshots=snapshots is not None)
+    result = report.function
     if snapshots is not None:
         snapshots.extend(report.snapshots)
-    return report.function
+    checks = getattr(mode, "checks", None)
+    if checks is not None:
+        from ltensor.passes.nan_guard import insert_checks
+
+        result = insert_checks(result, checks)
+        if snapshots is not None:
+            snapshots.append(("insert_checks", result))
+    return result

@@ -19,6 +19,7 @@ from ltensor.errors import LoweringError
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Op, Variable
 from ltensor.ir.types import RandomStateType, TensorType
+from ltensor.ops.opdef import DeclaredOp
 
 #: what a rule may return
 Replacement = Variable | Sequence[Variable] | None
@@ -100,10 +101,12 @@ class Rules:
 def is_pure(node: Apply) -> bool:
     """Whether two equal nodes may be merged: no side effects, no random state, nothing destroyed.
 
-    An op says that it has side effects by an attribute ``pure = False``.
+    An op says that it has side effects by an attribute ``pure = False``; our own ops that call
+    Python (printing, raising) count as such. Equal ops of the user are merged, as by Theano.
     """
-    op = node.op
-    if not getattr(op, "pure", True) or op.destroy_map:
+    op: Any = node.op
+    called_back = isinstance(op, DeclaredOp) and op.kind == "python"
+    if not getattr(op, "pure", not called_back) or op.destroy_map:
         return False
     return not any(isinstance(v.type, RandomStateType) for v in node.inputs)
 

@@ -59,6 +59,7 @@ from ltensor.ops.arithmetic import (
     true_div,
 )
 from ltensor.ops.batched import BatchedDot, batched_dot, batched_tensordot
+from ltensor.ops.bessel import i0, i1, j0, j1
 from ltensor.ops.bits import and_, invert, or_, xor
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq, ge, gt, isinf, isnan, le, lt, neq
@@ -75,9 +76,9 @@ from ltensor.ops.diagonal import (
     fill_diagonal,
     fill_diagonal_offset,
 )
-from ltensor.ops.elementwise import ElementwiseOp as Elemwise
 from ltensor.ops.extrema import argmax, argmin, max_and_argmax
 from ltensor.ops.identity import SpecifyShape, specify_shape
+from ltensor.ops.incomplete import chi2sf, gammainc, gammaincc, gammal, gammau
 from ltensor.ops.indexing import (
     choose,
     flatnonzero,
@@ -211,6 +212,9 @@ from ltensor.tensor.constructors import (
 )
 from ltensor.tensor.functions import (
     addbroadcast,
+    advanced_inc_subtensor1,
+    advanced_set_subtensor1,
+    advanced_subtensor1,
     allclose,
     dimshuffle,
     divmod,
@@ -256,7 +260,10 @@ Tensor = TensorType
 MaxAndArgmax = Max
 AdvancedSubtensor1 = AdvancedSubtensor
 AdvancedIncSubtensor1 = AdvancedIncSubtensor
+BaseAdvancedSubtensor = AdvancedSubtensor
 Shape_i = ShapeI
+_allclose = allclose
+_dot = Dot()
 
 all_dtypes = list(_dtypes.ALL)
 int_dtypes = list(_dtypes.INTEGERS)
@@ -279,6 +286,7 @@ _MODULES = {
     "printing": "ltensor.printing",
     "raw_random": "ltensor.random",
     "shared_randomstreams": "ltensor.random",
+    "scal": "ltensor.scalar",
     "sharedvar": "ltensor.shared",
     "signal": "ltensor.tensor.signal",
     "slinalg": "ltensor.tensor.slinalg",
@@ -294,9 +302,10 @@ _LATER = {
         "DisconnectedType",
         "ltensor.ifelse": "ifelse",
         "ltensor.printing": "pprint min_informative_str",
+        "ltensor.scalar": "Elemwise",
         "ltensor.shared": "shared TensorSharedVariable ScalarSharedVariable",
-        "ltensor.ops.batched": "BatchedDot batched_dot batched_tensordot",
-        "ltensor.tensor.extra_ops": "bincount diff to_one_hot broadcast_to broadcast_shape bartlett",
+        "ltensor.tensor.extra_ops": "bartlett bincount broadcast_shape broadcast_to diff "
+        "to_one_hot",
         "ltensor.tensor.nlinalg": "trace",
     }.items()
     for name in names.split()

@@ -19,6 +19,7 @@ from ltensor.ops.arithmetic import abs_, add, int_div, maximum, minimum, mod, mu
 from ltensor.ops.bits import and_, or_
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq, ge, isinf, isnan, le
+from ltensor.ops.indexing import getitem, inc_subtensor, set_subtensor
 from ltensor.ops.reduce import all as reduce_all
 from ltensor.ops.reduce import keep_dims
 from ltensor.ops.reduce import max as reduce_max
@@ -27,6 +28,9 @@ from ltensor.ops.transcendental import round_half_away_from_zero, round_half_to_
 
 __all__ = [
     "addbroadcast",
+    "advanced_inc_subtensor1",
+    "advanced_set_subtensor1",
+    "advanced_subtensor1",
     "allclose",
     "divmod",
     "dimshuffle",
@@ -311,3 +315,21 @@ def triu(m: Any, k: Any = 0) -> Any:
 
     m, below = _triangle(m, sub(k, 1) if isinstance(k, Variable) else k - 1)
     return switch(below, np.zeros((), dtype=m.type.dtype), m)
+
+
+# ------------------------------------------------------------------------- rows by numbers
+
+
+def advanced_subtensor1(x: Any, ilist: Any) -> Any:
+    """The rows of ``x`` with the numbers ``ilist``."""
+    return getitem(x, as_tensor(ilist))
+
+
+def advanced_inc_subtensor1(x: Any, y: Any, ilist: Any) -> Any:
+    """``x`` with ``y`` added to the rows ``ilist``; repeated numbers add up."""
+    return inc_subtensor(advanced_subtensor1(x, ilist), y)
+
+
+def advanced_set_subtensor1(x: Any, y: Any, ilist: Any) -> Any:
+    """``x`` with the rows ``ilist`` replaced by ``y``."""
+    return set_subtensor(advanced_subtensor1(x, ilist), y)

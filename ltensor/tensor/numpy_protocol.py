@@ -40,7 +40,48 @@ _UFUNCS = {
 
 #: NumPy functions that mean the function of that name here; others see a variable as one object.
 _FUNCTIONS = frozenset(
-    ["all", "any", "argmax", "argmin", "argsort", "clip", "concatenate", "cumprod", "cumsum", "diag", "dot", "imag", "max", "mean", "min", "ones_like", "outer", "prod", "ptp", "ravel", "real", "repeat", "reshape", "round", "sort", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot", "tile", "trace", "transpose", "tril", "triu", "var", "where", "zeros_like"]
+    [
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "argsort",
+        "clip",
+        "concatenate",
+        "cumprod",
+        "cumsum",
+        "diag",
+        "dot",
+        "imag",
+        "max",
+        "mean",
+        "min",
+        "ones_like",
+        "outer",
+        "prod",
+        "ptp",
+        "ravel",
+        "real",
+        "repeat",
+        "reshape",
+        "round",
+        "sort",
+        "squeeze",
+        "stack",
+        "std",
+        "sum",
+        "swapaxes",
+        "take",
+        "tensordot",
+        "tile",
+        "trace",
+        "transpose",
+        "tril",
+        "triu",
+        "var",
+        "where",
+        "zeros_like",
+    ]
 )
 
 
@@ -57,9 +98,7 @@ def apply_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str
     return function(*inputs)
 
 
-def apply_function(
-    function: Any, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
+def apply_function(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What a NumPy function called with a variable gives."""
     name = function.__name__
     meant = getattr(T, {"amax": "max", "amin": "min"}.get(name, name), None)

@@ -1,15 +1,42 @@
-"""``theano.tensor.slinalg``: the Kronecker product."""
+"""``theano.tensor.slinalg``: linear systems, Cholesky, expm, Kronecker."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ltensor.errors import UnsupportedError
 from ltensor.ir.build import as_tensor
+from ltensor.ir.graph import Constant
+from ltensor.ir.types import NoneType
 from ltensor.ops.arithmetic import mul
+from ltensor.ops.decompose import Expm, eigh, expm
+from ltensor.ops.matrix import (
+    Cholesky,
+    Solve,
+    cholesky,
+    half,
+    identity_like,
+    solve,
+    solve_lower_triangular,
+    solve_symmetric,
+    solve_upper_triangular,
+    transpose,
+)
 from ltensor.ops.shape import dims_of, dimshuffle, reshape
 
-__all__ = ["kron"]
+__all__ = [
+    "Cholesky",
+    "Eigvalsh",
+    "Expm",
+    "Solve",
+    "cholesky",
+    "eigvalsh",
+    "expm",
+    "kron",
+    "solve",
+    "solve_lower_triangular",
+    "solve_symmetric",
+    "solve_upper_triangular",
+]
 
 
 def kron(a: Any, b: Any) -> Any:
@@ -33,30 +60,27 @@ def kron(a: Any, b: Any) -> Any:
 
 
 #: Names of Theano that are not here.
-_MISSING = frozenset(
-    {
-        "Cholesky",
-        "cholesky",
-        "CholeskyGrad",
-        "Solve",
-        "solve",
-        "solve_symmetric",
-        "solve_lower_triangular",
-        "solve_upper_triangular",
-        "Expm",
-        "expm",
-        "ExpmGrad",
-        "Eigvalsh",
-        "eigvalsh",
-        "EigvalshGrad",
-        "lu_solve",
-    }
-)
 
 
-def __getattr__(name: str) -> object:
-    if name in _MISSING:
-        raise AttributeError(
-            str(UnsupportedError(f"tensor.slinalg.{name}", "compute it in an Op of your own"))
-        )
-    raise AttributeError(f"ltensor.tensor.slinalg has no {name!r}")
+def eigvalsh(a: Any, b: Any = None, lower: bool = True) -> Any:
+    """The eigenvalues of the symmetric ``a``, or of the pair with the definite ``b``.
+
+    Only one half of each matrix is read.
+    """
+    uplo = "L" if lower else "U"
+    if b is None or (isinstance(b, Constant) and isinstance(b.type, NoneType)):
+        return eigh(a, uplo)[0]
+    factor = Cholesky(lower)(b)
+    if not lower:
+        factor = transpose(factor)
+    a = as_tensor(a)
+    diagonal = a * identity_like(a)
+    a = half(a, upper=not lower)
+    a = a + transpose(a) - diagonal
+    inner = solve_lower_triangular(factor, transpose(solve_lower_triangular(factor, a)))
+    return eigh(inner)[0]
+
+
+def Eigvalsh(lower: bool = True) -> Any:
+    """`eigvalsh` with ``lower`` chosen (Theano's class)."""
+    return lambda a, b=None: eigvalsh(a, b, lower)

@@ -83,6 +83,7 @@ def test_broadcast_flags() -> None:
     assert flags(row, np.s_[:, 1:]) == (True, False)
     assert flags(row, np.s_[::-1]) == (True, False)
     assert flags(row, np.s_[1:]) == (False, False)
+    assert flags(row, np.s_[:1:-1]) == (False, False)
     assert flags(row, np.s_[...]) == (True, False)
 
 
@@ -163,7 +164,7 @@ def test_join_rules() -> None:
     assert join.concatenate([m]) is m
     assert join.concatenate([v, tensor(1, "int8")]).type.dtype == "float64"
     assert str(join.stack([tensor(0), tensor(0)]).owner.op) == "MakeVector{dtype='float64'}"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="interface is deprecated"):
         assert join.stack(v, v).type.ndim == 2
     row = TensorType("float64", (True, False)).make_variable()
     assert join.join(0, row, row).type.broadcastable == (False, False)
@@ -227,6 +228,17 @@ def test_symbolic_slices(step: int) -> None:
             assert got[3] == len(expected)
 
 
+def test_index_tensors_stretch_by_their_flags() -> None:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    rows, columns = np.array([[0], [1]]), np.array([0, 2, 1])
+    value = run(lambda v, r, c: getitem(v, (r, c)), x, rows, columns)
+    np.testing.assert_array_equal(value, x[rows, columns])
+    flipped = run(lambda v, r, c: getitem(v, (slice(None), c, r)), x, rows, columns)
+    np.testing.assert_array_equal(flipped, x[:, columns, rows])
+    spread = run(lambda v, r, c: getitem(v, (r, slice(1, None), c)), x, rows, columns)
+    np.testing.assert_array_equal(spread, x[rows, 1:, columns])
+
+
 def test_masks() -> None:
     x = np.arange(12.0).reshape(3, 4)
     np.testing.assert_array_equal(run(getitem, x, x > 4), x[x > 4])
@@ -244,9 +256,7 @@ def test_writing_through_views() -> None:
     np.testing.assert_array_equal(
         run(lambda v: set_subtensor(dimshuffle(getitem(v, np.s_[1:]), 1, 0), 7.0), x), expected
     )
-    flat = run(
-        lambda v: inc_subtensor(reshape(getitem(v, np.s_[1:]), [-1]), np.arange(8.0)), x
-    )
+    flat = run(lambda v: inc_subtensor(reshape(getitem(v, np.s_[1:]), [-1]), np.arange(8.0)), x)
     expected = x.copy()
     expected[1:] += np.arange(8.0).reshape(2, 4)
     np.testing.assert_array_equal(flat, expected)
@@ -385,9 +395,7 @@ def test_sizes_that_do_not_fit() -> None:
         np.zeros((3, 4)),
     )
     fails("subtensor_mismatch", lambda v, y: inc_subtensor(getitem(v, [0, 1]), y), x, np.zeros(3))
-    fails(
-        "index_mismatch", lambda v, a, b: getitem(v, (a, b)), x, np.array([0, 1]), np.arange(3)
-    )
+    fails("index_mismatch", lambda v, a, b: getitem(v, (a, b)), x, np.array([0, 1]), np.arange(3))
     fails("join_mismatch", lambda a, b: join.join(0, a, b), x, np.zeros((2, 5)))
     fails("split_mismatch", lambda v: join.split(v, [1, 1], 2), np.zeros(5))
     fails("repeat_mismatch", rearrange.repeat, np.zeros(3), np.array([1, 2]))

@@ -278,3 +278,18 @@ def test_softmax_refuses_other_ranks() -> None:
 def test_padding_needs_ignore_border() -> None:
     with pytest.raises(NotImplementedError, match="padding works only with ignore_border=True"):
         pool_api.pool_2d(variable_of(np.ones((4, 4))), (2, 2), False, pad=(1, 1))
+
+
+@pytest.mark.parametrize("mode", ["max", "sum", "average_inc_pad"])
+def test_nodes_are_rebuilt_from_their_operands(mode: str) -> None:
+    from ltensor.ir.graph import toposort
+
+    x = variable_of(np.ones((4, 6)))
+    pooled = pool_api.pool_2d(x, (2, 3), True, mode=mode)
+    patches = neighbours.images2neibs(dimshuffle(x, ("x", "x", 0, 1)), (2, 2))
+    filtered = conv_api.conv2d(*[dimshuffle(x, ("x", "x", 0, 1))] * 2, border_mode="half")
+    first = grad(add(total(sqr(pooled)), total(sqr(patches)), total(sqr(filtered))), x)
+    for node in toposort([grad(total(sqr(first)), x)]):
+        again = node.op.make_node(*node.inputs)
+        assert [v.type.ndim for v in again.inputs] == [v.type.ndim for v in node.inputs]
+        assert [v.type.dtype for v in again.outputs] == [v.type.dtype for v in node.outputs]

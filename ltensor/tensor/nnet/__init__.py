@@ -65,12 +65,12 @@ _MODULES = {
     "abstract_conv": "ltensor.tensor.nnet",
     "bn": "ltensor.tensor.nnet",
     "conv": "ltensor.tensor.nnet.conv",
+    "conv3d2d": "ltensor.tensor.nnet.conv3d2d",
     "corr": "ltensor.tensor.nnet",
     "neighbours": "ltensor.tensor.nnet",
     "nnet": "ltensor.tensor.nnet",
     "sigm": "ltensor.tensor.nnet",
 }
-
 
 
 def __getattr__(name: str) -> object:

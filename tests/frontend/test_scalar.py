@@ -1,0 +1,100 @@
+"""``theano.scalar``: types, functions, and functions of one's own."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ltensor
+import ltensor.tensor as T
+from ltensor import scalar
+
+
+class Cube(scalar.UnaryScalarOp):
+    """A function of one's own."""
+
+    def impl(self, x: Any) -> Any:
+        return x**3
+
+    def grad(self, inputs: Any, gout: Any) -> Any:
+        return [gout[0] * 3 * inputs[0] ** 2]
+
+
+class Hypotenuse(scalar.BinaryScalarOp):
+    def impl(self, x: Any, y: Any) -> Any:
+        return math.hypot(x, y)
+
+    def grad(self, inputs: Any, gout: Any) -> Any:
+        r = hypotenuse(*inputs)
+        return [gout[0] * x / r for x in inputs]
+
+
+cube = T.Elemwise(Cube(scalar.upgrade_to_float, name="cube"))
+hypotenuse = T.Elemwise(Hypotenuse(scalar.upgrade_to_float), name="hypotenuse")
+
+
+def test_types() -> None:
+    assert scalar.float32 == T.fscalar
+    assert scalar.Scalar("int8") is scalar.int8
+    assert scalar.upcast("float32", "int32") == "float64"
+    assert len(scalar.all_types) == 14
+    assert scalar.upgrade_to_float(scalar.int8) == [scalar.float32]
+    assert scalar.as_scalar(3).ndim == 0
+    with pytest.raises(TypeError):
+        scalar.as_scalar([1, 2])
+
+
+def test_functions_are_those_of_tensors() -> None:
+    assert scalar.add is T.add
+    x = T.dvector("x")
+    assert isinstance((x + 1).owner.op.scalar_op, scalar.Add)
+    assert not isinstance((x * 2).owner.op.scalar_op, scalar.Add)
+    assert isinstance(T.cast(x, "int8").owner.op, scalar.Cast)
+    assert isinstance((x + 1).owner.op, T.Elemwise)
+    assert not isinstance(x.sum().owner.op, T.Elemwise)
+    assert T.Elemwise(scalar.tanh) is T.tanh
+    with pytest.raises(AttributeError):
+        scalar.no_such_thing  # noqa: B018
+
+
+def test_own_function() -> None:
+    x = T.dvector("x")
+    assert str(cube(x)) == "Elemwise{cube,no_inplace}.0"
+    assert cube(T.bvector()).dtype == "float32"
+    f = ltensor.function([x], [cube(x), T.grad(cube(x).sum(), x)])
+    value, gradient = f([1.0, 2.0])
+    assert value.tolist() == [1, 8]
+    assert gradient.tolist() == [3, 12]
+
+
+def test_own_function_of_two() -> None:
+    x, y = T.dmatrix("x"), T.drow("y")
+    z = hypotenuse(x, y)
+    f = ltensor.function([x, y], [z, T.grad(z.sum(), y)])
+    value, gradient = f([[3.0], [6.0]] * np.ones(2), [[4.0, 8.0]])
+    np.testing.assert_allclose(value, [[5, np.hypot(3, 8)], [np.hypot(6, 4), 10]])
+    assert gradient.shape == (1, 2)
+
+
+def test_own_function_without_a_gradient() -> None:
+    class Plain(scalar.UnaryScalarOp):
+        def impl(self, x: Any) -> Any:
+            return -x
+
+    x = T.dscalar("x")
+    z = Plain()(x)
+    assert ltensor.function([x], z)(2.0) == -2
+    with pytest.raises(NotImplementedError):
+        T.grad(z, x)
+
+
+def test_equality_and_pickling() -> None:
+    assert cube == T.Elemwise(Cube(scalar.upgrade_to_float, name="cube"))
+    assert cube != hypotenuse
+    assert pickle.loads(pickle.dumps(cube)) == cube
+    with pytest.raises(TypeError):
+        T.Elemwise("tanh")
