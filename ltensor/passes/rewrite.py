@@ -51,6 +51,20 @@ class Uses:
         return (self._before.get(variable, 1) if count is None else count) <= 1
 
 
+class AnyUses(Uses):
+    """Lets rules take apart what others read as well."""
+
+    def __init__(self) -> None:
+        self._before, self._now = {}, {}
+
+    def single(self, variable: Variable) -> bool:
+        return True
+
+
+#: for rules that look through whatever is there
+ANY_USES = AnyUses()
+
+
 class Rules:
     """A set of rules, by op, class of ops or name of op in the textual IR.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from ltensor.ir.function import Function
 from ltensor.passes.manager import register
 from ltensor.passes.rewrite import Rules, rewrite
-from ltensor.passes.stable import logarithms, sigmoids, softmaxes
+from ltensor.passes.stable import logarithms, quotients, sigmoids, softmaxes
 
 RULES = Rules("stabilize")
-for _part in (sigmoids, logarithms, softmaxes):
+for _part in (sigmoids, logarithms, softmaxes, quotients):
     RULES.include(_part.RULES)
 
 

@@ -140,6 +140,33 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
         _detail("{0} rows of probabilities and n = {1} need as many uniform draws, not {2}"),
     ),
     "random_too_many": (ValueError, _detail("cannot choose {0} different ones of {1} categories")),
+    "zero_step": (ValueError, _fixed("slice step cannot be zero")),
+    "subtensor_mismatch": (
+        ValueError,
+        _detail("could not put size {0} into a part of size {1} (axis {detail[0]} of the value)"),
+    ),
+    "index_mismatch": (
+        IndexError,
+        _detail("shape mismatch: index arrays of sizes {0} and {1} do not broadcast"),
+    ),
+    "mask_mismatch": (
+        IndexError,
+        _detail(
+            "boolean index did not match indexed array along dimension {detail[0]}; dimension is "
+            "{0} but corresponding boolean dimension is {1}"
+        ),
+    ),
+    "join_mismatch": (
+        ValueError,
+        _detail(
+            "all the input array dimensions except for the concatenation axis must match exactly, "
+            "but along dimension {detail[1]}, the array at index 0 has size {0} and the array at "
+            "index {detail[0]} has size {1}"
+        ),
+    ),
+    "split_mismatch": (ValueError, _detail("the splits sum up to {0}, expected {1}")),
+    "repeat_mismatch": (ValueError, _detail("repeat: {0} counts for {1} elements")),
+    "negative_repeats": (ValueError, _detail("repeats may not contain negative values: {0}")),
     "class_bounds": (ValueError, _fixed("y_i value out of bounds")),
     "class_count": (
         ValueError,

@@ -12,7 +12,7 @@ from ltensor.nanguard import NanGuardMode
 
 def test_names_the_op_that_made_it():
     x = T.dvector("x")
-    f = ltensor.function([x], T.log(x).sum() * 0, mode=NanGuardMode())
+    f = ltensor.function([x], T.log(x).sum(), mode=NanGuardMode())
     assert f(np.ones(3)) == 0
     with pytest.raises(AssertionError, match=r"NaN detected(.|\n)*log"):
         f(np.array([1.0, -1.0]))
@@ -49,7 +49,7 @@ def test_choice_of_checks():
 def test_inside_loops():
     x = T.dscalar("x")
     rows, _ = ltensor.scan(lambda h: T.sqrt(h - 1), outputs_info=[x], n_steps=5)
-    f = ltensor.function([x], rows[-1] * 0, mode=NanGuardMode())
+    f = ltensor.function([x], rows[-1], mode=NanGuardMode())
     assert ltensor.function([x], rows, mode=NanGuardMode())(1e6).shape == (5,)
     with pytest.raises(AssertionError, match=r"NaN detected(.|\n)*sqrt"):
         f(2.0)

@@ -52,9 +52,7 @@ _BINARY: tuple[Callable[[Any, Any], Any], ...] = (
     lambda a, b: arithmetic.mul(a, b, a),
     lambda a, b: arithmetic.sub(arithmetic.add(a, b), a),
     lambda a, b: arithmetic.true_div(arithmetic.mul(a, b), a),
-    lambda a, b: transcendental.log(
-        arithmetic.add(transcendental.exp(a), transcendental.exp(b))
-    ),
+    lambda a, b: transcendental.log(arithmetic.add(transcendental.exp(a), transcendental.exp(b))),
 )
 _MATRIX: tuple[Callable[[Any], Any], ...] = (
     lambda v: shape.dimshuffle(v, (1, 0)),

@@ -42,7 +42,10 @@ def _compare(function: Function, pipeline: str) -> None:
         single = "f32" in print_function(function)
         tolerance = 1e-3 if single else 1e-8
         np.testing.assert_allclose(
-            a, b, rtol=tolerance, atol=tolerance,
+            a,
+            b,
+            rtol=tolerance,
+            atol=tolerance,
             err_msg=f"{print_function(function)}{print_function(after)}",
         )
 

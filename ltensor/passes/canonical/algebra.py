@@ -44,18 +44,20 @@ class Terms:
     constants_down: list[Any] = field(default_factory=list)
     #: operations the tree consists of
     size: int = 0
-    #: parity of ``neg`` in a product
+    #: parity of ``neg`` in a product, and how many there were
     negative: bool = False
+    signs: int = 0
+    #: whether a ``neg`` below the root is read by nobody else
+    own_sign: bool = False
+
+
+def _alike(variable: Variable, root: Variable) -> bool:
+    return dtype_of(variable) == dtype_of(root) and pattern(variable) == pattern(root)
 
 
 def _belongs(variable: Variable, root: Variable, uses: Uses) -> bool:
     """Whether ``variable`` may be taken apart as a part of the tree of ``root``."""
-    return (
-        variable.owner is not None
-        and dtype_of(variable) == dtype_of(root)
-        and pattern(variable) == pattern(root)
-        and uses.single(variable)
-    )
+    return variable.owner is not None and _alike(variable, root) and uses.single(variable)
 
 
 def _cancel(terms: Terms) -> bool:
@@ -104,6 +106,11 @@ def _collect_sum(node: Apply, uses: Uses) -> Terms:
                 terms.size += 1
                 work.append((owner.inputs[0], not minus))
                 continue
+        if minus and owner is not None and owner.op is neg and _alike(variable, root):
+            # costs nothing even if somebody else reads it
+            work.append((owner.inputs[0], False))
+            terms.signs += 1
+            continue
         value = number(variable)
         if value is not None:
             (terms.constants_down if minus else terms.constants_up).append(value)
@@ -120,7 +127,8 @@ def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
     if dtype == "bool":
         return None
     terms = _collect_sum(node, uses)
-    gain = _cancel(terms)
+    gain = _cancel(terms) or terms.signs > 0
+    gain = _repeated(terms) or gain
     constants = len(terms.constants_up) + len(terms.constants_down)
     total = _sum_of(terms, dtype)
     if constants > 1 or (constants and total == 0):
@@ -130,10 +138,27 @@ def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
     use_constant = constants > 0 and bool(total != 0)
     ups = len(terms.up) + use_constant
     after = (ups > 1) + (len(terms.down) > 1) + (len(terms.down) > 0)
+    if not ups and node.op is not neg:
+        gain = True  # -a - b is -(a + b)
     if not gain and after >= terms.size:
         return None
     value = _build_sum(terms, total if use_constant else None, out)
     return stretch(value, node)
+
+
+def _repeated(terms: Terms) -> bool:
+    """``x + x`` is ``2 x``."""
+    found = False
+    for side in (terms.up, terms.down):
+        if len(set(side)) == len(side):
+            continue
+        found = True
+        once = dict.fromkeys(side)
+        side[:] = [
+            v if (count := side.count(v)) == 1 else apply_op(mul, constant_like(count, v), v)
+            for v in once
+        ]
+    return found
 
 
 def _sum_of(terms: Terms, dtype: str) -> Any:
@@ -180,7 +205,9 @@ def collect_product(node: Apply, uses: Uses) -> Terms:
                 continue
             if op is neg:
                 terms.size += 1
+                terms.signs += 1
                 terms.negative = not terms.negative
+                terms.own_sign = terms.own_sign or variable is not root
                 work.append((owner.inputs[0], below))
                 continue
             if divides and op is true_div:
@@ -191,6 +218,12 @@ def collect_product(node: Apply, uses: Uses) -> Terms:
                 terms.size += 1
                 work.append((owner.inputs[0], not below))
                 continue
+        if owner is not None and owner.op is neg and _alike(variable, root):
+            # costs nothing even if somebody else reads it
+            terms.negative = not terms.negative
+            terms.signs += 1
+            work.append((owner.inputs[0], below))
+            continue
         value = number(variable)
         if value is not None:
             (terms.constants_down if below else terms.constants_up).append(value)
@@ -209,7 +242,7 @@ def shorten_product(node: Apply, uses: Uses) -> Variable | None:
     terms = collect_product(node, uses)
     if any(c == 0 for c in terms.constants_up) and not any(c == 0 for c in terms.constants_down):
         return stretch(constant_like(0, out), node)
-    gain = _cancel(terms)
+    gain = _cancel(terms) or terms.signs > 1 or terms.own_sign
     above, below = product_of(terms, dtype)
     n_above, n_below = len(terms.constants_up), len(terms.constants_down)
     if terms.negative and (n_above or n_below):

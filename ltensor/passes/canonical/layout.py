@@ -7,6 +7,7 @@ from typing import Any
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ops.alloc import Alloc, MakeVector, alloc, second
+from ltensor.ops.arithmetic import maximum
 from ltensor.ops.elementwise import broadcast_rank
 from ltensor.ops.shape import (
     DimShuffle,
@@ -18,7 +19,8 @@ from ltensor.ops.shape import (
     reshape,
     set_flags,
 )
-from ltensor.passes.match import apply_op, made_by, pattern
+from ltensor.ops.slicing import never_negative
+from ltensor.passes.match import apply_op, is_number, made_by, pattern
 from ltensor.passes.rewrite import Rules
 
 RULES = Rules("layout")
@@ -129,6 +131,15 @@ def known_size(node: Apply) -> Variable | None:
     (x,) = node.inputs
     size = x.data.shape[op.axis] if isinstance(x, Constant) else x.type.shape[op.axis]
     return None if size is None else constant(int(size), dtype="int64")
+
+
+@RULES.rule(maximum)
+def size_is_not_negative(node: Apply) -> Variable | None:
+    """``maximum(n, 0)`` of a size ``n``."""
+    for value, other in (node.inputs, reversed(node.inputs)):
+        if is_number(value, 0) and other.type.ndim == 0 and never_negative(other):
+            return other
+    return None
 
 
 @RULES.rule("subtensor")

@@ -8,13 +8,13 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.alloc import Alloc, alloc, second
-from ltensor.ops.arithmetic import mul
+from ltensor.ops.arithmetic import mul, neg
 from ltensor.ops.cast import cast
 from ltensor.ops.elementwise import broadcast_rank
 from ltensor.ops.reduce import Sum
 from ltensor.ops.shape import DimShuffle, ShapeI, dimshuffle
 from ltensor.passes.match import apply_op, dtype_of, made_by, pattern
-from ltensor.passes.rewrite import Rules
+from ltensor.passes.rewrite import Rules, Uses
 
 RULES = Rules("reductions")
 _PLAIN = ("sum", "prod", "max", "min", "any", "all")
@@ -74,6 +74,16 @@ def reduce_of_reduce(node: Apply) -> Variable | None:
     second_ = [left[k] for k in op.reduced_axes(x.type.ndim)]
     axes = tuple(sorted({*first, *second_}))
     return _again(op, source, None if len(axes) == source.type.ndim else axes)
+
+
+@RULES.rule(Sum, uses=True)
+def sum_of_negative(node: Apply, uses: Uses) -> Variable | None:
+    """The sign of all terms is taken once."""
+    (x,) = node.inputs
+    inner = made_by(x, neg)
+    if inner is None or not uses.single(x) or dtype_of(x) != dtype_of(node.outputs[0]):
+        return None
+    return apply_op(neg, apply_op(node.op, inner.inputs[0]))
 
 
 @RULES.rule(Sum)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ops.arithmetic import abs_, add, maximum, neg, sub, switch, true_div
+from ltensor.ops.arithmetic import abs_, add, maximum, mul, neg, sub, switch, true_div
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq
 from ltensor.ops.crossentropy import Pick, pick_op
 from ltensor.ops.reduce import Sum
 from ltensor.ops.shape import DimShuffle
-from ltensor.ops.softmax import Softmax, logsoftmax_op, logsumexp, logsumexp_op
+from ltensor.ops.softmax import Softmax, logsoftmax_op, logsumexp, logsumexp_op, softmax_op
 from ltensor.ops.transcendental import exp, log, sigmoid, softplus
-from ltensor.passes.match import apply_op, constant_like, dtype_of, made_by, pattern
-from ltensor.passes.rewrite import Rules
+from ltensor.passes.canonical.algebra import Terms, build_product, collect_product, product_of
+from ltensor.passes.match import apply_op, constant_like, dtype_of, made_by, pattern, stretch
+from ltensor.passes.rewrite import ANY_USES, Rules
 from ltensor.passes.stable.terms import is_real
 
 RULES = Rules("logarithms")
@@ -112,34 +113,75 @@ def log_of_two_exps(node: Apply) -> Variable | None:
     return apply_op(add, apply_op(maximum, a, b), correction)
 
 
-@RULES.rule(true_div)
+@RULES.rule(true_div, mul)
 def normalized_exp(node: Apply) -> Variable | None:
-    """``exp(x) / sum(exp(x))`` is ``softmax(x)``, or ``exp(x - logsumexp(x))``."""
-    above, below = node.inputs
-    power = made_by(above, exp)
-    view = made_by(below, DimShuffle)
-    if power is None or view is None or not is_real(above):
+    """``exp(x) / sum(exp(x))`` in a product is ``softmax(x)``, or ``exp(x - logsumexp(x))``."""
+    out = node.outputs[0]
+    if not is_real(out):
         return None
-    total = made_by(view.inputs[0], Sum)
-    if total is None or total.inputs[0] is not above or dtype_of(below) != dtype_of(above):
-        return None
-    return _normalized(power.inputs[0], total, view, above)
+    terms = collect_product(node, ANY_USES)
+    powers = [v for v in terms.up if made_by(v, exp) is not None and pattern(v) == pattern(out)]
+    for power in powers:
+        if _divisor_outside(terms, power) or _divisor_inside(terms, power):
+            above, below = product_of(terms, dtype_of(out))
+            if terms.negative:
+                above, terms.negative = -above, False
+            return stretch(build_product(terms, above, below, out), node)
+    return None
 
 
-def _normalized(x: Variable, total: Apply, view: Apply, above: Variable) -> Variable | None:
-    """``exp(x)`` over its sum, which ``view`` puts back into the shape of ``x``."""
+def _divisor_outside(terms: Terms, power: Variable) -> bool:
+    """``exp(x) ... / dimshuffle(sum(exp(x)))``."""
+    for divisor in terms.down:
+        view = made_by(divisor, DimShuffle)
+        value = None if view is None else _normalized(power, view.inputs[0], view)
+        if value is not None:
+            terms.down.remove(divisor)
+            terms.up.remove(power)
+            terms.up.append(value)
+            return True
+    return False
+
+
+def _divisor_inside(terms: Terms, power: Variable) -> bool:
+    """``exp(x) ... * dimshuffle(... / sum(exp(x)))``."""
+    for factor in terms.up:
+        view = made_by(factor, DimShuffle)
+        if view is None or view.inputs[0].owner is None or not is_real(factor):
+            continue
+        inner = view.inputs[0]
+        parts = collect_product(view.inputs[0].owner, ANY_USES)
+        for divisor in parts.down:
+            value = _normalized(power, divisor, view)
+            if value is None:
+                continue
+            parts.down.remove(divisor)
+            above, below = product_of(parts, dtype_of(inner))
+            rest = build_product(parts, above, below, inner)
+            if rest.type.ndim != inner.type.ndim:
+                continue
+            terms.up.remove(factor)
+            terms.up.remove(power)
+            terms.up += [view.op.make_node(rest).outputs[0], value]
+            return True
+    return False
+
+
+def _normalized(power: Variable, divisor: Variable, view: Apply) -> Variable | None:
+    """``power`` over its sum ``divisor``, which ``view`` puts back into the shape of ``power``."""
+    total, inner = made_by(divisor, Sum), made_by(power, exp)
+    if total is None or inner is None or total.inputs[0] is not power:
+        return None
     op: Any = total.op
     shuffle: Any = view.op
-    axes = op.reduced_axes(above.type.ndim)
+    axes = op.reduced_axes(power.type.ndim)
     order, position = [], 0
-    for k in range(above.type.ndim):
+    for k in range(power.type.ndim):
         order.append("x" if k in axes else position)
         position += k not in axes
-    if tuple(order) != shuffle.new_order or any(pattern(above)[k] for k in axes):
+    if tuple(order) != shuffle.new_order or any(pattern(power)[k] for k in axes):
         return None
-    x = cast(x, dtype_of(above))
-    if above.type.ndim == 2 and axes == (1,):
-        from ltensor.ops.softmax import softmax_op
-
+    x = cast(inner.inputs[0], dtype_of(power))
+    if power.type.ndim == 2 and axes == (1,):
         return apply_op(softmax_op, x)
     return apply_op(exp, apply_op(sub, x, logsumexp(x, axes, keepdims=True)))

@@ -8,7 +8,7 @@ from ltensor.ops.cast import cast
 from ltensor.ops.transcendental import exp, expm1, log, log1p, sigmoid, softplus
 from ltensor.passes.canonical.algebra import Terms, build_product, collect_product, product_of
 from ltensor.passes.match import apply_op, dtype_of, is_number, made_by, pattern, stretch
-from ltensor.passes.rewrite import Rules, Uses
+from ltensor.passes.rewrite import ANY_USES, Rules
 from ltensor.passes.stable.terms import (
     is_real,
     negated,
@@ -29,17 +29,17 @@ def complement_of_sigmoid(node: Apply) -> Variable | None:
     return None if x is None else apply_op(sigmoid, negated(x))
 
 
-@RULES.rule(true_div, mul, inv, uses=True)
-def sigmoid_in_product(node: Apply, uses: Uses) -> Variable | None:
+@RULES.rule(true_div, mul, inv)
+def sigmoid_in_product(node: Apply) -> Variable | None:
     """``1 / (1 + exp(-x))`` is ``sigmoid(x)``, and ``exp(x) sigmoid(-x)`` too, in any product."""
     out = node.outputs[0]
     if not is_real(out):
         return None
     if node.op is not inv and not _interesting(node):
         return None
-    terms = collect_product(node, uses)
+    terms = collect_product(node, ANY_USES)
     found = _divisors(terms)
-    while _exponentials(terms):
+    while _exponentials(terms) or _ratios(terms):
         found = True
     if not found:
         return None
@@ -86,6 +86,26 @@ def _exponentials(terms: Terms) -> bool:
                 terms.up.remove(factor)
                 terms.up.remove(power)
                 terms.up.append(apply_op(sigmoid, cast(node.inputs[0], dtype_of(power))))
+                return True
+    return False
+
+
+def _ratios(terms: Terms) -> bool:
+    """``exp(a) / (exp(a) + exp(b))`` becomes ``sigmoid(a - b)``."""
+    for divisor in terms.down:
+        total = made_by(divisor, add)
+        if total is None or len(total.inputs) != 2:
+            continue
+        powers = [made_by(v, exp) for v in total.inputs]
+        if any(p is None or pattern(p.outputs[0]) != pattern(divisor) for p in powers):
+            continue
+        for k, power in enumerate(total.inputs):
+            if power in terms.up:
+                a, b = (total.inputs[j].owner.inputs[0] for j in (k, 1 - k))  # type: ignore[union-attr]
+                difference = cast(apply_op(sub, a, b), dtype_of(divisor))
+                terms.down.remove(divisor)
+                terms.up.remove(power)
+                terms.up.append(apply_op(sigmoid, difference))
                 return True
     return False
 

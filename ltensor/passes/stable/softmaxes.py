@@ -6,22 +6,27 @@ from typing import Any
 
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.alloc import second
-from ltensor.ops.arithmetic import mul, neg, sub
+from ltensor.ops.arithmetic import add, mul, neg, sub
 from ltensor.ops.crossentropy import Place, pick_op
 from ltensor.ops.softmax import SoftmaxGrad, column, row_sum
 from ltensor.passes.canonical.algebra import build_product, collect_product, product_of
 from ltensor.passes.match import apply_op, dtype_of, is_number, made_by, pattern
-from ltensor.passes.rewrite import Rules, Uses
+from ltensor.passes.rewrite import ANY_USES, Rules
 from ltensor.passes.stable.terms import is_real, same
 
 RULES = Rules("softmaxes")
 
 
-def divided(value: Variable, divisor: Any, uses: Uses) -> Variable | None:
+def divided(value: Variable, divisor: Any, depth: int = 3) -> Variable | None:
     """``value * divisor`` if ``value`` is a quotient by ``divisor`` (a test), else None."""
     if value.owner is None or not is_real(value):
         return None
-    terms = collect_product(value.owner, uses)
+    if value.owner.op in (add, sub) and depth:
+        parts = [divided(v, divisor, depth - 1) for v in value.owner.inputs]
+        if any(part is None for part in parts):
+            return None
+        return apply_op(value.owner.op, *parts)
+    terms = collect_product(value.owner, ANY_USES)
     for k, factor in enumerate(terms.down):
         if divisor(factor):
             del terms.down[k]
@@ -33,18 +38,18 @@ def divided(value: Variable, divisor: Any, uses: Uses) -> Variable | None:
     return None
 
 
-@RULES.rule(SoftmaxGrad, uses=True)
-def gradient_of_log_softmax(node: Apply, uses: Uses) -> Variable | None:
+@RULES.rule(SoftmaxGrad)
+def gradient_of_log_softmax(node: Apply) -> Variable | None:
     """``softmax_grad(g / s, s)`` is ``g - s sum(g)``."""
     g, s = node.inputs
-    clean = divided(g, lambda v: v is s, uses)
+    clean = divided(g, lambda v: v is s)
     if clean is None:
         return None
     return apply_op(sub, clean, apply_op(mul, s, row_sum(clean)))
 
 
-@RULES.rule(SoftmaxGrad, uses=True)
-def gradient_of_picked_log(node: Apply, uses: Uses) -> Variable | None:
+@RULES.rule(SoftmaxGrad)
+def gradient_of_picked_log(node: Apply) -> Variable | None:
     """The same for a cross entropy with class numbers: ``place(g / pick(s, y), y)``."""
     g, s = node.inputs
     placed = made_by(g, Place)
@@ -52,15 +57,15 @@ def gradient_of_picked_log(node: Apply, uses: Uses) -> Variable | None:
         return None
     values, y, columns = placed.inputs
     chosen = apply_op(pick_op, s, y)
-    clean = divided(values, lambda v: same(v, chosen), uses)
+    clean = divided(values, lambda v: same(v, chosen))
     if clean is None:
         return None
     onehot = placed.op.make_node(clean, y, columns).outputs[0]
     return apply_op(sub, onehot, apply_op(mul, s, column(clean)))
 
 
-@RULES.rule(SoftmaxGrad, uses=True)
-def gradient_of_indexed_log(node: Apply, uses: Uses) -> Variable | None:
+@RULES.rule(SoftmaxGrad)
+def gradient_of_indexed_log(node: Apply) -> Variable | None:
     """The same for ``log(softmax(x)[i, j])`` and ``log(softmax(x)[i:j])``."""
     g, s = node.inputs
     sign, target = _without_sign(g)
@@ -70,7 +75,7 @@ def gradient_of_indexed_log(node: Apply, uses: Uses) -> Variable | None:
     base, values, *index = inner.inputs
     if not is_number(base, 0):
         return None
-    clean = divided(values, lambda v: _reads(v, s, index), uses)
+    clean = divided(values, lambda v: _reads(v, s, index))
     if clean is None:
         return None
     total = inner.op.make_node(base, clean, *index).outputs[0]
