@@ -15,7 +15,8 @@ from ltensor.version import __version__
 # isort: split
 import ltensor.ops.all  # noqa: F401 - declares all operations
 from ltensor import tensor
-from ltensor.gradient import Lop, Rop, grad, subgraph_grad
+from ltensor.gradient import Lop, Rop, grad, hessian, jacobian, subgraph_grad, verify_grad
+from ltensor.builders import OpFromGraph
 from ltensor.compile_modes import (
     FAST_COMPILE,
     FAST_RUN,
@@ -24,8 +25,13 @@ from ltensor.compile_modes import (
     get_mode,
     predefined_modes,
 )
-from ltensor.compiled import FunctionMaker
+from ltensor.compile_ops import as_op
+from ltensor.builders import OpFromGraph
+from ltensor.compile_ops import as_op
+from ltensor.compiled import CompiledFunction as Function, FunctionMaker
 from ltensor.function import function
+from ltensor.graph_tools import clone
+from ltensor.graph_tools import clone
 from ltensor.io import In, Out, Param
 from ltensor.profiling import ProfileStats
 from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan  # noqa: A004
@@ -39,11 +45,13 @@ __all__ = [
     "FAST_RUN",
     "Apply",
     "Constant",
+    "Function",
     "FunctionMaker",
     "In",
     "Lop",
     "Mode",
     "Op",
+    "OpFromGraph",
     "OrderedUpdates",
     "Out",
     "Param",
@@ -52,7 +60,11 @@ __all__ = [
     "SharedVariable",
     "Type",
     "Variable",
+    "as_op",
+    "as_op",
     "change_flags",
+    "clone",
+    "clone",
     "config",
     "dot",
     "foldl",
@@ -63,6 +75,8 @@ __all__ = [
     "get_mode",
     "grad",
     "gradient",
+    "hessian",
+    "jacobian",
     "map",
     "pp",
     "predefined_modes",
@@ -72,4 +86,5 @@ __all__ = [
     "shared",
     "subgraph_grad",
     "tensor",
+    "verify_grad",
 ]

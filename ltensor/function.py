@@ -27,7 +27,7 @@ from ltensor.ir.types import TensorType
 from ltensor.ops.cast import cast
 from ltensor.shared import SharedVariable
 
-__all__ = ["function", "pfunc"]
+__all__ = ["Function", "FunctionMaker", "function", "orig_function", "pfunc"]
 
 Pairs = list[tuple[Any, Any]]
 
@@ -101,6 +101,49 @@ def function(
 
 
 pfunc = function
+orig_function = function
+Function = CompiledFunction
+
+
+class Supervisor:
+    """Theano's guard of borrowed inputs; accepted, arguments are never written here."""
+
+    def __init__(self, protected: Any = ()) -> None:
+        self.protected = list(protected)
+
+
+def register_checker(checker: Any) -> None:
+    """Theano's hook for checks of inputs; accepted without effect."""
+
+
+def convert_function_input(value: Any) -> In:
+    """``value`` (a variable or an `In`) as an `In`."""
+    return _as_input(value, None)
+
+
+def rebuild_collect_shared(
+    outputs: Any,
+    inputs: Any = None,
+    replace: Any = None,
+    updates: Any = None,
+    rebuild_strict: bool = True,
+    copy_inputs_over: bool = True,
+    no_default_updates: Any = False,
+) -> Any:
+    """Outputs with givens put in; returns (inputs, outputs, (_, updates, updates, shared)).
+
+    Source: Theano's helper of the same name; programs use its outputs and shared variables.
+    """
+    single = isinstance(outputs, Variable)
+    specs = [_as_input(v, None) for v in inputs or []]
+    request = _Request(
+        specs, [outputs] if single else list(outputs or []), _pairs(updates), _pairs(replace),
+        no_default_updates, rebuild_strict,
+    )
+    request.rebuild()
+    changed = OrderedDict(zip(request.updated, request.new_values, strict=True))
+    result: Any = request.outputs[0] if single else request.outputs
+    return [s.variable for s in specs], result, [{}, changed, changed, request.shared]
 
 
 # ------------------------------------------------------------------------------- arguments

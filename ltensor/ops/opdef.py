@@ -100,6 +100,12 @@ class DeclaredOp(Op):
     #: name in the textual IR; attributes are ``__props__``
     ir_name: str = ""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "grad" in cls.__dict__ and "L_op" not in cls.__dict__:
+            # a user's subclass that redefines the gradient by Theano's older method
+            cls.L_op = Op.L_op  # type: ignore[method-assign]
+
     def attributes(self) -> dict[str, Any]:
         """The attributes printed in the textual IR."""
         return {name: getattr(self, name) for name in self.__props__}

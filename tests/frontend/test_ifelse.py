@@ -126,7 +126,9 @@ def test_shared_variables_and_updates():
 def test_inside_a_loop():
     x = T.dvector("x")
     rows, _ = ltensor.scan(
-        lambda v, h: ifelse(T.gt(v, 0), h + v, h * 2), sequences=[x], outputs_info=[T.constant(1.0, dtype="float64")]
+        lambda v, h: ifelse(T.gt(v, 0), h + v, h * 2),
+        sequences=[x],
+        outputs_info=[T.constant(1.0, dtype="float64")],
     )
     assert function([x], rows)(np.array([1.0, -1.0, 3.0])).tolist() == [2.0, 4.0, 7.0]
     g = function([x], grad(rows[-1], x))

@@ -1,0 +1,176 @@
+"""Values and gradients of scan over a product of cases, against a plain NumPy loop.
+
+The ordinary run takes a sample in which any three choices meet (any two for higher gradients); the
+whole product is behind the marker ``slow``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scan.loop_cases import (
+    FACTORS,
+    READS,
+    WRT,
+    Arguments,
+    Case,
+    Structure,
+    arguments,
+    cases_of,
+    covering,
+    expected,
+    gradient_function,
+    plain_loop,
+    structures,
+    value_function,
+    weights_like,
+)
+
+VALUE_CASES = [Case(*row) for row in covering(FACTORS, 3)]
+_floats = (*FACTORS[:6], ("float32", "float64"), *FACTORS[7:])
+GRADIENT_CASES = {
+    1: [Case(*row) for row in covering(_floats, 3, seed=1)],
+    2: [Case(*row) for row in covering(_floats, 2, seed=2)],
+    3: [Case(*row) for row in covering(_floats, 2, seed=3)[::2]],
+}
+
+
+def check_value(case: Case) -> None:
+    args = arguments(case)
+    want = expected(case, args)
+    f = value_function(case.structure)
+    if isinstance(want, type):
+        with pytest.raises(want):
+            f(*args)
+        return
+    got = f(*args)
+    assert got.dtype == case.dtype
+    assert got.shape == want.shape
+    if case.dtype.startswith("float"):
+        close = 2e-5 if case.dtype == "float32" else 1e-12
+        np.testing.assert_allclose(got, want, rtol=close, atol=close)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+def moved(args: Arguments, position: int, index: Any, step: complex) -> Arguments:
+    """The arguments with one element shifted."""
+    dtype = "complex128" if isinstance(step, complex) else args[position].dtype
+    value = np.array(args[position], dtype=dtype)
+    value[index] += step
+    return args._replace(**{Arguments._fields[position]: value})
+
+
+def by_complex_steps(case: Case, args: Arguments, weights: Any) -> list[Any]:
+    """First derivatives of the NumPy loop, exact to rounding."""
+    args = Arguments(*(a.astype("float64") if k in WRT else a for k, a in enumerate(args)))
+    results = []
+    for position in WRT:
+        gradient = np.zeros(args[position].shape)
+        for index in np.ndindex(*gradient.shape):
+            value = expected(case, moved(args, position, index, 1e-30j))
+            gradient[index] = (np.asarray(value) * weights).sum().imag / 1e-30
+        results.append(gradient)
+    return results
+
+
+def by_differences(case: Case, order: int, args: Arguments, weights: Any) -> list[Any]:
+    """Derivatives of the compiled gradient of the order before, by central differences."""
+    f = gradient_function(case.structure, order)
+    results = []
+    h = 1e-5
+    for position in WRT:
+        gradient = np.zeros(args[position].shape)
+        for index in np.ndindex(*gradient.shape):
+            up = f(*moved(args, position, index, h), weights)[0]
+            down = f(*moved(args, position, index, -h), weights)[0]
+            gradient[index] = (up - down) / (2 * h)
+        results.append(gradient)
+    return results
+
+
+def check_gradient(case: Case, order: int) -> None:
+    args = arguments(case)
+    want = expected(case, args)
+    f = gradient_function(case.structure, order)
+    if isinstance(want, type) or (case.read == "last" and not plain_loop(case, args)[0].size):
+        # a last row that does not exist has no gradient
+        with pytest.raises(IndexError):
+            f(*args, np.ones(np.shape(args.initial) if not isinstance(want, type) else ()))
+        return
+    weights = weights_like(want.shape)
+    got = f(*args, weights)[1:]
+    if order == 1:
+        gradients = by_complex_steps(case, args, weights)
+    else:
+        double = case._replace(dtype="float64")
+        args64 = Arguments(*(a.astype("float64") if k in WRT else a for k, a in enumerate(args)))
+        gradients = by_differences(double, order, args64, weights)
+    close = 2e-4 if case.dtype == "float32" else (1e-10 if order == 1 else 2e-6)
+    close *= 10.0 ** (order - 1) if case.dtype == "float32" else 1.0
+    for position, have, wanted in zip(WRT, got, gradients, strict=True):
+        assert have.shape == args[position].shape
+        scale = max(1.0, float(np.abs(wanted).max(initial=0)))
+        np.testing.assert_allclose(have, wanted, rtol=close, atol=close * scale)
+
+
+@pytest.mark.parametrize("case", VALUE_CASES, ids=lambda c: c.label)
+def test_value(case: Case) -> None:
+    check_value(case)
+
+
+@pytest.mark.parametrize(
+    ("order", "case"),
+    [(order, case) for order, cases in GRADIENT_CASES.items() for case in cases],
+    ids=lambda v: v.label if isinstance(v, Case) else f"order{v}",
+)
+def test_gradient(order: int, case: Case) -> None:
+    check_gradient(case, order)
+
+
+# ----------------------------------------------------------------------------- the whole product
+
+
+def blocks() -> dict[str, list[Structure]]:
+    """The structures, in blocks of a test each."""
+    table: dict[str, list[Structure]] = {}
+    for s in structures():
+        table.setdefault(f"{s.taps}-{s.read}-{s.mode}-{s.dtype}", []).append(s)
+    return table
+
+
+BLOCKS = blocks()
+
+
+def run_all(block: str, check: Any, record_property: Any, *orders: int) -> None:
+    count, failures = 0, []
+    for structure in BLOCKS[block]:
+        for case in cases_of(structure):
+            count += 1
+            try:
+                check(case, *orders)
+            except Exception as error:  # noqa: BLE001 - all are wanted, not the first
+                failures.append(f"{case.label}: {type(error).__name__} {str(error)[:300]}")
+    record_property("cases", count)
+    assert not failures, f"{len(failures)} of {count}:\n" + "\n".join(failures[:10])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+def test_all_values(block: str, record_property: Any) -> None:
+    run_all(block, check_value, record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "float" in b])
+def test_all_gradients(block: str, order: int, record_property: Any) -> None:
+    run_all(block, check_gradient, record_property, order)
+
+
+def test_the_sample_covers_every_choice() -> None:
+    assert {c.read for c in VALUE_CASES} == set(READS)
+    assert len(VALUE_CASES) > 150
+    assert len(BLOCKS) * len(next(iter(BLOCKS.values()))) == len(list(structures()))
