@@ -591,7 +591,7 @@ class KernelContext:
 
 def _uniform(constant: Constant) -> bool:
     """Whether all elements of a constant are the same."""
-    known = constant.__dict__.get("_uniform")
+    known = constant.__dict__.get("_all_equal")
     if known is None:
         data = constant.data
         known = bool(
@@ -599,7 +599,7 @@ def _uniform(constant: Constant) -> bool:
             and data.size > 0
             and (data.size == 1 or bool((data == data.flat[0]).all()))
         )
-        constant.__dict__["_uniform"] = known
+        constant.__dict__["_all_equal"] = known
     return known
 
 

@@ -8,6 +8,7 @@ from ltensor.ops import (  # noqa: F401
     bessel,
     bits,
     cast,
+    cholesky,
     compare,
     complexes,
     control,

@@ -8,11 +8,10 @@ from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Constant
 from ltensor.ir.types import NoneType
 from ltensor.ops.arithmetic import mul
+from ltensor.ops.cholesky import Cholesky, cholesky
 from ltensor.ops.decompose import Expm, eigh, expm
 from ltensor.ops.matrix import (
-    Cholesky,
     Solve,
-    cholesky,
     half,
     identity_like,
     solve,
