@@ -1,9 +1,9 @@
-"""Theano's module ``theano.scalar``: scalar types and functions, and functions of one's own.
+"""``theano.scalar``: types of single values, the elementwise functions, and user-defined ones.
 
-A scalar is a 0-d tensor here, and a scalar function is the elementwise operation itself: names that
-are not defined below are those of ``ltensor.tensor``. A subclass of `UnaryScalarOp` or
-`BinaryScalarOp` becomes an operation on tensors by `Elemwise`; its ``impl`` is then called from
-Python, so it is slow; C code is not used.
+There is no second kind of operation for scalars here: ``scalar.add`` is ``tensor.add``. A function
+of one's own derives from `UnaryScalarOp` or `BinaryScalarOp`, defines ``impl`` (and ``grad``), and
+becomes an operation on tensors by `Elemwise`; its ``impl`` is then called from Python, so it is
+slow, and C code that it may have is ignored.
 """
 
 from __future__ import annotations
@@ -13,44 +13,37 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.errors import MethodNotDefined, UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
-from ltensor.ir.graph import Apply, Op, Variable
+from ltensor.ir.dtypes import upcast
+from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType, tensor_type
-from ltensor.ops.cast import cast, cast_dtype
-from ltensor.ops.elementwise import ElementwiseOp, broadcast_rank, fit_gradient
-from ltensor.ops.identity import view_op
+from ltensor.ops.cast import cast_dtype
+from ltensor.ops.elementwise import ElementwiseOp, fit_gradient
 
 __all__ = [
     "BinaryScalarOp",
-    "Cast",
     "Elemwise",
     "Scalar",
     "ScalarOp",
     "UnaryScalarOp",
     "all_types",
     "as_scalar",
-    "continuous_types",
-    "discrete_types",
-    "float_types",
     "get_scalar_type",
-    "identity",
-    "int_types",
     "same_out",
     "same_out_nocomplex",
-    "uint_types",
     "upcast",
     "upcast_out",
     "upgrade_to_float",
     "upgrade_to_float_no_complex",
 ]
 
-# --------------------------------------------------------------------------------- types
+
+# ------------------------------------------------------------------------- types
 
 
 def Scalar(dtype: Any) -> TensorType:
-    """The type of scalars of a dtype."""
+    """The type of a single value: that of a 0-d tensor."""
     return tensor_type(dt.normalize(dtype), ())
 
 
@@ -66,16 +59,14 @@ int_types = (int8, int16, int32, int64)
 uint_types = (uint8, uint16, uint32, uint64)
 float_types = (float16, float32, float64)
 complex_types = (complex64, complex128)
-discrete_types = (bool, *int_types, *uint_types)
-continuous_types = (*float_types, *complex_types)
-all_types = (*discrete_types, *continuous_types)
-
-upcast = dt.upcast
-identity = view_op
+integer_types = int_types + uint_types
+discrete_types = (bool, *integer_types)
+continuous_types = float_types + complex_types
+all_types = discrete_types + continuous_types
 
 
-def as_scalar(x: Any, name: str | None = None) -> Variable:
-    """``x`` as a scalar variable.
+def as_scalar(x: Any, name: str | None = None) -> Any:
+    """``x`` as a 0-d variable.
 
     Raises
     ------
@@ -84,18 +75,16 @@ def as_scalar(x: Any, name: str | None = None) -> Variable:
     """
     variable = as_tensor(x, name)
     if variable.type.ndim != 0:
-        raise TypeError(f"Cannot convert {x} to Scalar", type(x))
+        raise TypeError(f"Cannot convert {x} to a scalar: it has {variable.type.ndim} dimensions")
     return variable
 
 
-def upcast_out(*types: TensorType) -> list[TensorType]:
-    """The common type of the operands."""
-    return [Scalar(dt.upcast(*(t.dtype for t in types)))]
+# ------------------------------------------------------------------------- types of results
 
 
-def same_out(type: TensorType) -> list[TensorType]:
+def same_out(*types: TensorType) -> list[TensorType]:
     """The type of the operand."""
-    return [type]
+    return [types[0]]
 
 
 def same_out_nocomplex(type: TensorType) -> list[TensorType]:
@@ -105,241 +94,238 @@ def same_out_nocomplex(type: TensorType) -> list[TensorType]:
     return [type]
 
 
+def upcast_out(*types: TensorType) -> list[TensorType]:
+    """The type that holds all operands."""
+    return [Scalar(upcast(*(type.dtype for type in types)))]
+
+
 def upgrade_to_float(*types: TensorType) -> list[TensorType]:
-    """The common type of the operands, discrete ones taken as floats."""
-    return [Scalar(dt.upcast(*(dt.upgrade_to_float(t.dtype) for t in types)))]
+    """A float type: float32 for integers of up to 16 bits, float64 for others."""
+    return [Scalar(upcast(*(dt.upgrade_to_float(type.dtype) for type in types)))]
 
 
 def upgrade_to_float_no_complex(*types: TensorType) -> list[TensorType]:
     """As `upgrade_to_float`, refusing complex operands."""
-    for kind in types:
-        if dt.is_complex(kind.dtype):
+    for type in types:
+        if dt.is_complex(type.dtype):
             raise TypeError("complex argument not supported")
     return upgrade_to_float(*types)
 
 
-# --------------------------------------------------------------------------------- functions
+# ------------------------------------------------------------------------- own functions
 
 
 class ScalarOp:
-    """A scalar function: subclasses define ``impl(self, *x)`` and, as they like, ``grad``.
+    """A scalar function of one's own: subclasses define ``impl``, and ``grad`` if they like.
 
     Parameters
     ----------
     output_types_preference : callable, optional
-        From the types of the operands to those of the results; `upcast_out` by default.
+        From the operands' types to a list with the result's type (`upgrade_to_float`, ...).
     name : str, optional
-
-    Notes
-    -----
-    ``grad(inputs, output_grads)`` gets tensors and may use any expression of them. Called with
-    tensors, the function is applied to every element.
     """
 
     nin = -1
-    nfunc_spec: Any = None
 
     def __init__(
         self,
-        output_types_preference: Callable[..., Sequence[Any]] | None = None,
+        output_types_preference: Callable[..., Sequence[TensorType]] | None = None,
         name: str | None = None,
     ) -> None:
-        if output_types_preference is not None and not callable(output_types_preference):
-            raise TypeError(
-                "Expected a callable for the 'output_types_preference' argument to "
-                f"{type(self)}. (got: {output_types_preference})"
-            )
         self.name = name
         if output_types_preference is not None:
-            self.output_types_preference = output_types_preference
+            self.__dict__["output_types_preference"] = output_types_preference
 
-    def __eq__(self, other: object) -> Any:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
+    def output_types_preference(self, *types: TensorType) -> Sequence[TensorType]:
+        """The result's type, in a list."""
+        return upcast_out(*types)
 
-    def __hash__(self) -> int:
-        return hash((type(self), self.name))
+    def impl(self, *values: Any) -> Any:
+        """The function itself, on numbers."""
+        raise NotImplementedError(f"{type(self).__name__} does not define impl")
+
+    def grad(self, inputs: Sequence[Variable], gout: Sequence[Variable]) -> Sequence[Any]:
+        """Gradients with respect to the operands (symbolic)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define grad")
 
     def __str__(self) -> str:
         return self.name or type(self).__name__
 
-    __repr__ = __str__
+    def __eq__(self, other: object) -> Any:
+        return type(self) is type(other) and self.__dict__ == getattr(other, "__dict__", None)
 
-    def output_types(self, types: Sequence[TensorType]) -> Sequence[Any]:
-        """The types of the results for operands of ``types``."""
-        return (getattr(self, "output_types_preference", None) or upcast_out)(*types)
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
 
-    def impl(self, *inputs: Any) -> Any:
-        """The value for numbers."""
-        raise MethodNotDefined("impl", type(self), type(self).__name__)
-
-    def grad(self, inputs: list[Variable], output_grads: list[Variable]) -> list[Any]:
-        """The gradients, as expressions."""
-        raise UnsupportedError(f"the gradient of {self} is not defined: give its class a grad")
-
-    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
-        return UserElemwise(self)(*inputs, **kwargs)
+    def __call__(self, *inputs: Any) -> Any:
+        """Apply the function to tensors."""
+        return _ScalarFunction(self, None)(*inputs)
 
 
 class UnaryScalarOp(ScalarOp):
-    """A scalar function of one operand."""
+    """A function of one number."""
 
     nin = 1
 
 
 class BinaryScalarOp(ScalarOp):
-    """A scalar function of two operands."""
+    """A function of two numbers."""
 
     nin = 2
 
 
-class UserElemwise(Op):
-    """A function of one's own, applied to every element by Python."""
+class _ScalarFunction(ElementwiseOp):
+    """A `ScalarOp` applied to tensors, by calls of its ``impl``."""
 
-    def __init__(self, scalar_op: ScalarOp, name: str | None = None) -> None:
-        self.scalar_op = scalar_op
-        self.name = name or str(scalar_op)
+    kind = "python"
+
+    def __init__(self, function: ScalarOp, name: str | None) -> None:
+        self.function = function
+        super().__init__(
+            name or str(function),
+            doc=function.__doc__ or "",
+            types=self._types,
+            ref=self._apply,
+            emit=self._refuse,
+            arity=None if function.nin < 0 else function.nin,
+            display=name or f"Elemwise{{{function},no_inplace}}",
+        )
 
     def __eq__(self, other: object) -> Any:
-        return isinstance(other, UserElemwise) and self.scalar_op == other.scalar_op
+        return isinstance(other, _ScalarFunction) and self.function == other.function
 
     def __hash__(self) -> int:
-        return hash((UserElemwise, self.scalar_op))
+        return hash((_ScalarFunction, self.function))
 
-    def __str__(self) -> str:
-        return f"Elemwise{{{self.name},no_inplace}}"
+    def __reduce__(self) -> Any:
+        return Elemwise, (self.function, None, self.name)
 
-    def make_node(self, *inputs: Any) -> Apply:
-        wanted = self.scalar_op.nin
-        operands = [as_tensor(x) for x in inputs]
-        if not operands or (wanted >= 0 and len(operands) != wanted):
-            raise TypeError(f"{self} takes {wanted} operands, got {len(operands)}")
-        rank = max(v.type.ndim for v in operands)
-        operands = [v if v.type.ndim == rank else broadcast_rank(v, rank) for v in operands]
-        flags = [all(v.type.broadcastable[k] for v in operands) for k in range(rank)]
-        types = self.scalar_op.output_types([Scalar(v.type.dtype) for v in operands])
-        return Apply(self, operands, [TensorType(t.dtype, flags).make_variable() for t in types])
+    @property
+    def scalar_op(self) -> Any:
+        """The scalar function."""
+        return self.function
 
-    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        arrays = np.broadcast_arrays(*inputs)
-        results = [np.empty(arrays[0].shape, v.type.dtype) for v in node.outputs]
-        for place in np.ndindex(*arrays[0].shape):
-            values = self.scalar_op.impl(*(a[place] for a in arrays))
-            for result, value in zip(
-                results, (values,) if len(results) == 1 else values, strict=True
-            ):
-                result[place] = value
-        for cell, result in zip(output_storage, results, strict=True):
-            cell[0] = result
+    def _types(self, *inputs: str) -> tuple[tuple[str, ...], str]:
+        (out,) = self.function.output_types_preference(*(Scalar(name) for name in inputs))
+        return inputs, out.dtype
 
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        dims = []
-        for axis in range(node.outputs[0].type.ndim):
-            known = [
-                s[axis]
-                for v, s in zip(node.inputs, shapes, strict=True)
-                if not v.type.broadcastable[axis]
-            ]
-            dims.append(known[0] if known else shapes[0][axis])
-        return [tuple(dims)] * len(node.outputs)
+    def _apply(self, *arrays: np.ndarray) -> np.ndarray:
+        _, out = self._types(*(str(array.dtype) for array in arrays))
+        return np.vectorize(self.function.impl, otypes=[out])(*arrays)
 
-    def grad(self, inputs: list[Variable], output_grads: list[Variable]) -> list[Any]:
-        found = self.scalar_op.grad(list(inputs), list(output_grads))
+    def _refuse(self, e: Any, *values: Any) -> Any:
+        raise NotImplementedError(f"{self} is only known as Python code")
+
+    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
+        """Gradients by the function's own ``grad``."""
+        gradients = self.function.grad(inputs, output_grads)
         return [
-            fit_gradient(g, x)
-            if not isinstance(g, Variable) or isinstance(g.type, TensorType)
-            else g
-            for g, x in zip(found, inputs, strict=True)
+            gradient
+            if not isinstance(gradient.type, TensorType)
+            else fit_gradient(gradient, operand)
+            for gradient, operand in zip(gradients, inputs, strict=True)
         ]
 
 
 class _ElemwiseMeta(type):
-    def __call__(cls, scalar_op: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
-        if isinstance(scalar_op, (ElementwiseOp, UserElemwise)):
+    def __instancecheck__(cls, instance: Any) -> Any:
+        return isinstance(instance, ElementwiseOp)
+
+    def __subclasscheck__(cls, subclass: type) -> Any:
+        return issubclass(subclass, ElementwiseOp) or subclass is cls
+
+    def __call__(
+        cls,
+        scalar_op: Any,
+        inplace_pattern: Any = None,
+        name: str | None = None,
+        nfunc_spec: Any = None,
+        openmp: Any = None,
+    ) -> Any:
+        if isinstance(scalar_op, ElementwiseOp):
             return scalar_op
         if not isinstance(scalar_op, ScalarOp):
             raise TypeError(f"Elemwise takes a scalar function, not {scalar_op!r}")
-        return UserElemwise(scalar_op, name)
-
-    def __instancecheck__(cls, instance: Any) -> Any:
-        return isinstance(instance, (ElementwiseOp, UserElemwise))
+        return _ScalarFunction(scalar_op, name)
 
 
 class Elemwise(metaclass=_ElemwiseMeta):
-    """All elementwise operations are instances; ``Elemwise(function)`` makes one."""
+    """All elementwise operations are instances; ``Elemwise(function)`` makes one.
+
+    Parameters
+    ----------
+    scalar_op : ScalarOp or elementwise operation
+    name : str, optional
+        What to show.
+    """
 
 
-# --------------------------------------------------------------------------------- classes
+# ------------------------------------------------------------------------- known functions
+
+
+class _NamedMeta(type):
+    """Classes that Theano's scalar functions have: operations belong to them by name."""
+
+    ir_name: str
+
+    def __instancecheck__(cls, instance: Any) -> Any:
+        return isinstance(instance, ElementwiseOp) and instance.name == cls.ir_name
 
 
 class _CastMeta(type):
     def __instancecheck__(cls, instance: Any) -> Any:
-        return type.__instancecheck__(cls, instance) or cast_dtype(instance) is not None
+        return cast_dtype(instance) is not None
 
 
 class Cast(metaclass=_CastMeta):
-    """``Cast(float32)(x)``: conversion to a type; all conversions are instances."""
-
-    def __init__(self, o_type: TensorType, name: str | None = None) -> None:
-        self.o_type = o_type
-        self.name = name or f"Cast{{{o_type.dtype}}}"
-
-    def __call__(self, x: Any) -> Variable:
-        return cast(x, self.o_type.dtype)
-
-    def __str__(self) -> str:
-        return self.name
+    """Conversions to a dtype; ``isinstance`` tells them."""
 
 
-class _FunctionMeta(type):
-    """Classes of ltensor's own scalar functions, each of which is one operation."""
-
-    operation: Any = None
-
-    def __instancecheck__(cls, instance: Any) -> Any:
-        return isinstance(instance, ElementwiseOp) and instance == cls.operation
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return cls.operation
-
-
-#: Theano's classes whose operation is not called like them
+#: Theano's class name -> name of the operation.
 _CLASSES = {
-    "Abs": "abs_",
-    "AND": "and_",
-    "OR": "or_",
-    "XOR": "xor",
+    "Abs": "abs",
+    "Add": "add",
+    "Clip": "clip",
     "EQ": "eq",
-    "NEQ": "neq",
-    "LT": "lt",
-    "LE": "le",
-    "GT": "gt",
+    "Exp": "exp",
     "GE": "ge",
-    "Inv": "inv",
+    "GT": "gt",
+    "GammaLn": "gammaln",
+    "Identity": "identity",
     "IntDiv": "int_div",
-    "Invert": "invert",
-    "IsInf": "isinf",
-    "IsNan": "isnan",
+    "Inv": "inv",
+    "LE": "le",
+    "LT": "lt",
+    "Log": "log",
+    "Maximum": "maximum",
+    "Minimum": "minimum",
+    "Mod": "mod",
+    "Mul": "mul",
+    "NEQ": "neq",
+    "Neg": "neg",
+    "Pow": "pow",
+    "Psi": "psi",
+    "Second": "second",
+    "Sgn": "sgn",
+    "Sqr": "sqr",
+    "Sqrt": "sqrt",
+    "Sub": "sub",
+    "Switch": "switch",
+    "Tanh": "tanh",
     "TrueDiv": "true_div",
-    "RoundHalfToEven": "round_half_to_even",
-    "RoundHalfAwayFromZero": "round_half_away_from_zero",
-    "ScalarMaximum": "maximum",
-    "ScalarMinimum": "minimum",
-    "ScalarSigmoid": "sigmoid",
-    "ScalarSoftplus": "softplus",
 }
 
 
-def __getattr__(name: str) -> Any:
-    import ltensor.tensor as tensor
+def __getattr__(name: str) -> object:
+    if name in _CLASSES:
+        value: object = _NamedMeta(name, (), {"ir_name": _CLASSES[name]})
+    elif name == "identity":
+        from ltensor.ops.copies import tensor_copy as value
+    else:
+        import ltensor.tensor as T
 
-    if not name.startswith("_"):
-        if name in _CLASSES or name[:1].isupper():
-            operation = getattr(tensor, _CLASSES.get(name, name.lower()), None)
-            if isinstance(operation, ElementwiseOp):
-                made = _FunctionMeta(name, (), {"operation": operation, "__doc__": operation.doc})
-                return globals().setdefault(name, made)
-        elif name not in ("scal", "scalar"):
-            found = getattr(tensor, name, None)
-            if isinstance(found, (ElementwiseOp, UserElemwise)):
-                return found
-    raise AttributeError(f"ltensor.scalar has no {name!r}")
+        value = getattr(T, name, None)
+        if not isinstance(value, ElementwiseOp):
+            raise AttributeError(f"ltensor.scalar has no {name!r}")
+    globals()[name] = value
+    return value

@@ -33,6 +33,11 @@ from ltensor.lowering.program import (
 
 Scalar = Any  # Value, Complex or a Python number
 
+#: no buffer is larger (bytes), so that offsets never overflow
+MOST_BYTES = 1 << 61
+#: the size asked for in place of one that is larger
+TOO_MANY_BYTES = (1 << 63) - 1
+
 _IDENTITY = {"add": 0, "mul": 1, "and": True, "or": False}
 
 
@@ -515,6 +520,21 @@ class Builder(ComplexArithmetic):
             total = self.mul(total, dim)
         return total
 
+    def byte_size(self, dtype: str, dims: Sequence[Value]) -> Value:
+        """The bytes of a dense buffer; a number that no allocator grants if they overflow.
+
+        Compared in floating point, because the product of integers may wrap to anything.
+        """
+        size = self.mul(self.size(dims), dt.item_size(dtype))
+        rough: Any = self.const(float(dt.item_size(dtype)), "float64")
+        for dim in dims:
+            rough = self.mul(rough, self.cast(dim, "float64"))
+        if self._number(rough) is not None and self._number(size) is not None:
+            fits: Any = self.const(self._number(rough) < MOST_BYTES, "bool")
+        else:
+            fits = self.lt(rough, self.const(float(MOST_BYTES), "float64"))
+        return self.select(fits, size, self.const(TOO_MANY_BYTES))
+
     def address(self, view: View, index: Sequence[Any]) -> Value:
         """The element offset of ``view[index]`` from its pointer."""
         total: Any = view.offset if view.offset is not None else self.const(0)
@@ -594,8 +614,7 @@ class Builder(ComplexArithmetic):
         """A dense buffer of the call, allocated where its size is known."""
         slot = self.program.slots
         self.program.slots += 1
-        size = self.mul(self.size(dims), dt.item_size(dtype))
-        pointer = self.pure("ensure", "ptr", (size,), slot)
+        pointer = self.pure("ensure", "ptr", (self.byte_size(dtype, dims),), slot)
         return View(dtype, pointer, tuple(dims))
 
     def local(self, dtype: str) -> View:
