@@ -37,7 +37,7 @@ from ltensor.profiling import ProfileStats
 from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan  # noqa: A004
 from ltensor.shared import SharedVariable, shared
 from ltensor.tensor import dot
-from ltensor import gradient, printing
+from ltensor import gradient, printing, scan_module
 from ltensor.printing import pp
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "printing",
     "reduce",
     "scan",
+    "scan_module",
     "shared",
     "subgraph_grad",
     "tensor",

@@ -17,6 +17,7 @@ from typing import Any
 from ltensor import hooks
 from ltensor.errors import ParseError
 from ltensor.ir.text import print_function
+from ltensor.lowering import object_cache
 from ltensor.version import __version__
 
 __all__ = ["dump_program", "info", "optimize_file"]
@@ -219,7 +220,10 @@ def _info_rows() -> Iterator[tuple[str, str]]:
     yield "scipy", _try(_scipy)
     yield "gpu driver", _try(_driver)
     yield "ptxas", _try(_ptxas)
-    yield "cache", "not yet: every process compiles anew"
+    where = object_cache.folder()
+    entries, size = object_cache.size()
+    described = f"{where}, {entries} entries, {size / 1e6:.1f} MB"
+    yield "cache", "off (LTENSOR_CACHE)" if where is None else described
 
 
 def _try(row: Callable[[], str]) -> str:

@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any
 
 from ltensor.errors import LoweringError
-from ltensor.lowering import intrinsics, object_file
+from ltensor.lowering import intrinsics, object_cache, object_file
 
 __all__ = [
     "CompiledModule",
@@ -251,19 +251,33 @@ def _prepare(text: str, optimize: bool) -> Any:
 
 
 def object_code(text: str, optimize: bool = False) -> bytes:
-    """Return relocatable machine code for a module of LLVM IR.
+    """Return relocatable machine code for a module of LLVM IR, from the disk cache if it is there.
 
-    It depends on nothing but *text*, *optimize*, `host` and LLVM's version: a disk cache belongs
-    around this function, with `link_object` taking what it stored.
+    It depends on nothing but *text*, *optimize*, `host` and LLVM's version.
 
     Raises
     ------
     LoweringError
         If LLVM refuses the text or the text uses an intrinsic outside the CPU's list.
     """
-    with _lock:
-        data: bytes = _emitter().emit_object(_prepare(text, optimize))
+    machine = host()
+    entry = object_cache.key(
+        text, str(optimize), machine.cpu, machine.features, machine.triple, *_versions()
+    )
+    data = object_cache.load(entry)
+    if data is None:
+        with _lock:
+            data = bytes(_emitter().emit_object(_prepare(text, optimize)))
+        object_cache.store(entry, data)
     return data
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    """What code generation depends on besides the module and the machine."""
+    import llvmlite
+
+    return llvmlite.__version__, str(_llvm().llvm_version_info)
 
 
 # --- symbols ------------------------------------------------------------------------------------

@@ -227,6 +227,8 @@ class Report:
     function: Function
     records: list[Record] = field(default_factory=list)
     snapshots: list[tuple[str, Function]] = field(default_factory=list)
+    #: for every step the Function on which it last had nothing to do
+    idle: dict[str, Function] = field(default_factory=dict, repr=False)
 
     @property
     def seconds(self) -> float:
@@ -293,6 +295,8 @@ def run_pipeline(
 
 def _run_step(step: Step, report: Report, verify: bool, snapshots: bool) -> bool:
     before = report.function
+    if report.idle.get(str(step)) is before:
+        return False
     start = time.perf_counter()
     after = step.what(before, **dict(step.options))
     seconds = time.perf_counter() - start
@@ -301,7 +305,9 @@ def _run_step(step: Step, report: Report, verify: bool, snapshots: bool) -> bool
         Record(step.what.name, seconds, len(before.nodes), len(after.nodes), changed)
     )
     report.function = after
-    if changed:
+    if not changed:
+        report.idle[str(step)] = after
+    else:
         if verify:
             _verify(after, f"pass {step.what.name}")
         if snapshots:

@@ -1,7 +1,8 @@
 """Values and gradients of scan over a product of cases, against a plain NumPy loop.
 
-The ordinary run takes a sample in which any three choices meet (any two for higher gradients); the
-whole product is behind the marker ``slow``.
+The ordinary run takes a sample in which any three choices meet (any two for gradients); the whole
+product (36,864 values; 18,432 gradients of order 1 and 2 each, a seventh of them of order 3) is
+behind the marker ``slow``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 from scan.loop_cases import (
     FACTORS,
     READS,
+    WIDTH,
     WRT,
     Arguments,
     Case,
@@ -31,7 +33,7 @@ from scan.loop_cases import (
 VALUE_CASES = [Case(*row) for row in covering(FACTORS, 3)]
 _floats = (*FACTORS[:6], ("float32", "float64"), *FACTORS[7:])
 GRADIENT_CASES = {
-    1: [Case(*row) for row in covering(_floats, 3, seed=1)],
+    1: [Case(*row) for seed in (1, 4) for row in covering(_floats, 2, seed)],
     2: [Case(*row) for row in covering(_floats, 2, seed=2)],
     3: [Case(*row) for row in covering(_floats, 2, seed=3)[::2]],
 }
@@ -98,7 +100,7 @@ def check_gradient(case: Case, order: int) -> None:
     if isinstance(want, type) or (case.read == "last" and not plain_loop(case, args)[0].size):
         # a last row that does not exist has no gradient
         with pytest.raises(IndexError):
-            f(*args, np.ones(np.shape(args.initial) if not isinstance(want, type) else ()))
+            f(*args, np.ones((WIDTH,) * case.rank))
         return
     weights = weights_like(want.shape)
     got = f(*args, weights)[1:]
@@ -144,9 +146,11 @@ def blocks() -> dict[str, list[Structure]]:
 BLOCKS = blocks()
 
 
-def run_all(block: str, check: Any, record_property: Any, *orders: int) -> None:
+def run_all(
+    block: str, check: Any, record_property: Any, *orders: int, start: int = 0, every: int = 1
+) -> None:
     count, failures = 0, []
-    for structure in BLOCKS[block]:
+    for structure in BLOCKS[block][start::every]:
         for case in cases_of(structure):
             count += 1
             try:
@@ -167,7 +171,9 @@ def test_all_values(block: str, record_property: Any) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("block", [b for b in BLOCKS if "float" in b])
 def test_all_gradients(block: str, order: int, record_property: Any) -> None:
-    run_all(block, check_gradient, record_property, order)
+    every = 7 if order == 3 else 1
+    start = list(BLOCKS).index(block) % every
+    run_all(block, check_gradient, record_property, order, start=start, every=every)
 
 
 def test_the_sample_covers_every_choice() -> None:

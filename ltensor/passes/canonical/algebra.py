@@ -60,6 +60,12 @@ def _belongs(variable: Variable, root: Variable, uses: Uses) -> bool:
     return variable.owner is not None and _alike(variable, root) and uses.single(variable)
 
 
+def _room(owner: Apply | None, work: list[Any], terms: Terms) -> bool:
+    """Whether the operands of ``owner`` may join the terms."""
+    more = 0 if owner is None else len(owner.inputs)
+    return len(work) + len(terms.up) + len(terms.down) + more <= MOST_TERMS
+
+
 def _cancel(terms: Terms) -> bool:
     """Drop what stands on both sides."""
     found = False
@@ -92,7 +98,7 @@ def _collect_sum(node: Apply, uses: Uses) -> Terms:
     while work:
         variable, minus = work.pop()
         owner = variable.owner
-        small = len(work) + len(terms.up) + len(terms.down) < MOST_TERMS
+        small = _room(owner, work, terms)
         if variable is root or (small and _belongs(variable, root, uses)):
             if owner is not None and owner.op is add:
                 terms.size += 1
@@ -196,7 +202,7 @@ def collect_product(node: Apply, uses: Uses) -> Terms:
     while work:
         variable, below = work.pop()
         owner = variable.owner
-        small = len(work) + len(terms.up) + len(terms.down) < MOST_TERMS
+        small = _room(owner, work, terms)
         if owner is not None and (variable is root or (small and _belongs(variable, root, uses))):
             op = owner.op
             if op is mul:

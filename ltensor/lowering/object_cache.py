@@ -1,0 +1,117 @@
+"""Object code on disk, by content: a process need not compile what an earlier one has compiled.
+
+A file is named by the hash of the module's text and of all that code generation depends on, and
+begins with the hash of its own content, so that a damaged one is noticed and made anew. Writers
+write to a file of their own and rename it; there is no lock. A folder that cannot be written, or a
+full disk, only means that nothing is kept.
+
+``LTENSOR_CACHE=0`` turns it off, ``LTENSOR_CACHE_DIR`` says where it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+#: bytes that the folder may take; the least recently written half goes when it is exceeded
+LIMIT = 256 << 20
+#: how many files are written between two looks at the folder's size
+CHECK_EVERY = 64
+
+_written = 0
+
+
+def folder() -> Path | None:
+    """Where object code is kept; None if the cache is off."""
+    if os.environ.get("LTENSOR_CACHE", "1").lower() in ("0", "off", "false", "no"):
+        return None
+    given = os.environ.get("LTENSOR_CACHE_DIR")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "ltensor"
+
+
+def key(*parts: str) -> str:
+    """The name of the entry for a module and the settings it was compiled with."""
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def load(name: str) -> bytes | None:
+    """The object code of an entry, or None if there is none that is whole."""
+    where = folder()
+    if where is None:
+        return None
+    try:
+        data = (where / f"{name}.o").read_bytes()
+    except OSError:
+        return None
+    check, code = data[:20], data[20:]
+    return code if hashlib.blake2b(code, digest_size=20).digest() == check else None
+
+
+def store(name: str, code: bytes) -> None:
+    """Keep object code; failing to is no error."""
+    global _written
+    where = folder()
+    if where is None:
+        return
+    temporary = None
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=where, prefix=".new-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.blake2b(code, digest_size=20).digest() + code)
+        os.replace(temporary, where / f"{name}.o")
+        temporary = None
+    except OSError:
+        pass
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    _written += 1
+    if _written % CHECK_EVERY == 0:
+        prune(LIMIT)
+
+
+def size() -> tuple[int, int]:
+    """Number of entries and bytes."""
+    entries = _entries()
+    return len(entries), sum(bytes_ for _, bytes_, _ in entries)
+
+
+def _entries() -> list[tuple[float, int, Path]]:
+    where = folder()
+    found = []
+    if where is not None and where.is_dir():
+        for path in where.glob("*.o"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+    return sorted(found)
+
+
+def prune(limit: int) -> int:
+    """Delete the oldest entries if there are more than ``limit`` bytes; returns how many went."""
+    entries = _entries()
+    total = sum(bytes_ for _, bytes_, _ in entries)
+    removed = 0
+    if total <= limit:
+        return 0
+    for _, bytes_, path in entries:
+        if total <= limit // 2:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
+        total -= bytes_
+    return removed
