@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ltensor.config import change_flags, config
 from ltensor.ir.graph import Apply, Constant, Op, Variable
 from ltensor.ir.types import Type, generic
-from ltensor.version import __version__
+from ltensor.version import __version__ as __version__
 
 # isort: split
 import ltensor.ops.all  # noqa: F401 - declares all operations

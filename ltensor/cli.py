@@ -74,7 +74,7 @@ def _program_and_function(text: str) -> tuple[str, str | None]:
 def _dump(options: argparse.Namespace) -> int:
     path, function = _program_and_function(options.program)
     _must_exist(path)
-    from ltensor import dump
+    import ltensor.dump as dump
 
     dump.dump_program(
         path,
@@ -90,14 +90,14 @@ def _dump(options: argparse.Namespace) -> int:
 def _opt(options: argparse.Namespace) -> int:
     if options.file != "-":
         _must_exist(options.file)
-    from ltensor import dump
+    import ltensor.dump as dump
 
     dump.optimize_file(options.file, options.passes)
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    from ltensor import dump
+    import ltensor.dump as dump
 
     dump.info()
     return 0

@@ -53,7 +53,7 @@ class FromFunctionOp(Op):
             self.infer_shape = infer_shape
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._function == other._function  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._function == other._function
 
     def __hash__(self) -> int:
         return hash((type(self), self._function))

@@ -21,6 +21,7 @@ from ltensor.ir.function import Function as Graph
 from ltensor.ir.graph import Variable
 from ltensor.profiling import ProfileStats
 from ltensor.runtime.callable import NativeCallable
+from ltensor.runtime.entry import Returns
 from ltensor.shared import Container, SharedVariable
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class CompiledFunction(NativeCallable):
             result = self._update_defaults(result)
         if maker.keys is not None:
             result = dict(zip(maker.keys, result, strict=True))
-        if keep is not None and isinstance(result, list):
+        if keep is not None and isinstance(result, dict):
+            result = {key: result[key] for key in keep}
+        elif keep is not None and isinstance(result, list):
             result = [result[k] for k in keep]
         return result
 
@@ -251,7 +254,11 @@ class CompiledFunction(NativeCallable):
             maker.specs, request, maker.keys, maker.returns, maker.mode, name or self.name,
             maker.caller, bool(profile), time.perf_counter(),
         )
-        return new.create()
+        made = new.create()
+        for mine, theirs in zip(self.defaults, made.defaults, strict=True):
+            if mine is not None and theirs is not None and mine is not theirs:
+                theirs.set(mine.get())
+        return made
 
     def __copy__(self) -> CompiledFunction:
         return self.copy()
@@ -277,7 +284,8 @@ _ABSENT = object()
 
 
 def _remake(recipe: tuple[Any, ...], defaults: list[Any]) -> CompiledFunction:
-    maker = FunctionMaker(*recipe, time.perf_counter())
+    parts = (*recipe, time.perf_counter())
+    maker = FunctionMaker(*parts)
     function = maker.create()
     for container, value in zip(function.defaults, defaults, strict=True):
         if container is not None:
@@ -301,7 +309,7 @@ class FunctionMaker:
         specs: Sequence[In],
         request: Any,
         keys: list[str] | None,
-        returns: str,
+        returns: Returns,
         mode: Mode,
         name: str,
         caller: str,

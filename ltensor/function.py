@@ -25,6 +25,7 @@ from ltensor.ir.function import Function as Graph
 from ltensor.ir.graph import Constant, Variable, inputs_of, substitute
 from ltensor.ir.types import TensorType
 from ltensor.ops.cast import cast
+from ltensor.runtime.entry import Returns
 from ltensor.shared import SharedVariable
 
 __all__ = ["Function", "FunctionMaker", "function", "orig_function", "pfunc"]
@@ -205,11 +206,12 @@ def _pairs(mapping: Any) -> Pairs:
     return result
 
 
-def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], str]:
+def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], Returns]:
     """The names of a dict's outputs, the output variables, and what a call returns."""
     if outputs is None:
         return None, [], "none"
     keys: list[str] | None = None
+    returns: Returns
     if isinstance(outputs, dict):
         for key in outputs:
             if not isinstance(key, str):
@@ -412,7 +414,7 @@ class _Request:
 
     def replace_shared(self, mapping: dict[Any, Any]) -> None:
         """Exchange shared variables (by variable or name)."""
-        table = {}
+        table: dict[Variable, Any] = {}
         for old, new in mapping.items():
             found = next((v for v in self.shared if v is old or v.name == old), None)
             if found is None:
@@ -420,7 +422,7 @@ class _Request:
             if new.type != found.type:
                 raise ValueError(f"Type mismatch: {found.type} cannot be replaced by {new.type}")
             table[found] = new
-        every = substitute([*self.outputs, *self.new_values], dict(table))
+        every = substitute([*self.outputs, *self.new_values], table)
         self.outputs = every[: len(self.outputs)]
         self.new_values = every[len(self.outputs) :]
         self.updated = [table.get(v, v) for v in self.updated]

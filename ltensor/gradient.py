@@ -159,14 +159,14 @@ def grad(
             )
     blocked = set(_as_list(consider_constant)) if consider_constant is not None else set()
     starts: dict[Variable, Variable] = {}
-    for variable, gradient in (known_grads or {}).items():
-        gradient = as_tensor(gradient)
-        if gradient.type.ndim != variable.type.ndim:
+    for variable, given in (known_grads or {}).items():
+        start = as_tensor(given)
+        if start.type.ndim != variable.type.ndim:
             raise TypeError(
-                f"Ambiguous types: the known gradient of {variable} has {gradient.type.ndim} "
+                f"Ambiguous types: the known gradient of {variable} has {start.type.ndim} "
                 f"dimensions, the variable {variable.type.ndim}"
             )
-        starts[variable] = gradient
+        starts[variable] = start
     if cost is not None and cost not in starts:
         starts[cost] = _ones(cost)
     sweep = Sweep(starts, targets, blocked)
@@ -330,7 +330,7 @@ def jacobian(
     consider_constant: Any = None,
     disconnected_inputs: str = "raise",
 ) -> Any:
-    """Derivatives of every element of a scalar or vector: ``result[i] = d expression[i] / d wrt``."""
+    """Derivatives of all elements of a scalar or vector: ``result[i] = d expression[i] / d wrt``."""
     from ltensor.scan import scan
 
     expression = as_tensor(expression)

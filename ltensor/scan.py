@@ -29,7 +29,7 @@ from ltensor.shared import SharedVariable
 __all__ = ["OrderedUpdates", "Scan", "foldl", "foldr", "map", "reduce", "scan", "until"]
 
 
-class OrderedUpdates(OrderedDict):  # type: ignore[type-arg]
+class OrderedUpdates(OrderedDict):
     """Updates of shared variables, in order (Theano's class)."""
 
     def __setitem__(self, key: Any, value: Any) -> None:

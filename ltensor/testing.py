@@ -110,7 +110,7 @@ def check_sample(declaration: Declaration, sample: Sample) -> None:
 
 
 def check_gradient(declaration: Declaration, sample: Sample, rng: np.random.Generator) -> None:
-    """The gradient of a sample (a random weighted sum of its outputs) against finite differences."""
+    """The gradient of a sample (of a random weighted sum of outputs) against finite differences."""
     from ltensor.gradient import grad
 
     arrays = [np.asarray(a) for a in sample.arrays]

@@ -76,7 +76,7 @@ def get_unbound_function(unbound: Any) -> Any:
     return getattr(unbound, "__func__", unbound)
 
 
-class DefaultOrderedDict(OrderedDict):  # type: ignore[type-arg]
+class DefaultOrderedDict(OrderedDict):
     """A dict with a default, in order of insertion: any defaultdict, nowadays."""
 
     def __init__(self, default_factory: Callable[[], Any] | None = None, *args: Any) -> None:

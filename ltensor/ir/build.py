@@ -89,11 +89,8 @@ def as_tensor(value: Any, name: str | None = None, ndim: int | None = None) -> V
     convert = getattr(value, "_as_TensorVariable", None)
     if convert is not None:
         return as_tensor(convert(), name, ndim)
-    if isinstance(value, (list, tuple)) and any(
-        isinstance(item, (Variable, list, tuple)) for item in value
-    ):
-        if _holds_variable(value):
-            return stack_hook(value)
+    if isinstance(value, (list, tuple)) and _holds_variable(value):
+        return stack_hook(value)
     try:
         return constant(value, name=name, ndim=ndim)
     except (TypeError, ValueError) as error:

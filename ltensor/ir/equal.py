@@ -25,7 +25,7 @@ def op_key(op: Op) -> Any:
     """A hashable key that is equal for ops that do the same."""
     if not op.regions:
         return op
-    attributes = getattr(op, "attributes", dict)()
+    attributes: dict[str, Any] = getattr(op, "attributes", dict)()
     return (type(op), tuple(attributes.items()), tuple(function_key(r) for r in op.regions))
 
 

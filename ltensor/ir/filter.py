@@ -21,6 +21,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:75] + "..." + text[-10:]
 
 
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:75] + "..." + text[-10:]
+
+
 def filter_array(
     kind: TensorType, value: Any, strict: bool, allow_downcast: bool | None
 ) -> np.ndarray:
@@ -63,7 +68,10 @@ def _convert(
             )
         raise TypeError(f"{kind} expected a ndarray object.", type(value))
     if allow_downcast:
-        return np.asarray(value).astype(kind.numpy_dtype)
+        if not isinstance(value, np.ndarray):
+            _check_range(kind, np.asarray(value))
+        with np.errstate(all="ignore"):
+            return _numbers(kind, value, np.asarray(value)).astype(kind.numpy_dtype)
     if isinstance(value, np.ndarray):
         found = value.dtype.name
         if found in dtypes.ALL and dtypes.upcast(kind.dtype, found) == kind.dtype:
@@ -85,19 +93,16 @@ def _convert(
 
 
 def _exact(kind: TensorType, value: Any) -> np.ndarray:
-    original = np.asarray(value)
+    original = _numbers(kind, value, np.asarray(value))
     if kind.dtype == "bool" and original.dtype != np.bool_:
         raise TypeError(_inexact(kind, value, original.astype(bool)), value)
-    if original.dtype.kind in "fc" and kind.dtype in dtypes.DISCRETE:
-        limits = np.iinfo(kind.dtype) if kind.dtype != "bool" else None
-        real = original.real
-        if limits is not None and original.size and np.isfinite(real).all():
-            if float(np.max(np.abs(real))) > 2.0**64:
-                raise OverflowError("Python int too large to convert to C long")
-    if original.dtype == object:
-        raise TypeError(f"{kind} cannot store {_shown(value)}: not an array of numbers")
+    _check_range(kind, original)
     with np.errstate(all="ignore"):
-        converted = original.astype(kind.numpy_dtype)
+        if original.dtype.kind == "c" and kind.numpy_dtype.kind != "c":
+            # a copy without the imaginary part; it differs below if there was one
+            converted = original.real.astype(kind.numpy_dtype)
+        else:
+            converted = original.astype(kind.numpy_dtype)
     same = converted == original
     if original.dtype.kind in "fc":
         same = same | (np.isnan(original) & np.isnan(converted.astype(original.dtype)))
@@ -106,9 +111,38 @@ def _exact(kind: TensorType, value: Any) -> np.ndarray:
     return converted
 
 
+def _check_range(kind: TensorType, array: np.ndarray) -> None:
+    """Refuse Python floats that no integer of 64 bits comes near to."""
+    if array.dtype.kind not in "fc" or kind.dtype not in dtypes.DISCRETE or kind.dtype == "bool":
+        return
+    finite = np.abs(array.real[np.isfinite(array.real)])
+    if finite.size and float(finite.max()) > 2.0**64:
+        raise OverflowError("Python int too large to convert to C long")
+
+
+def _numbers(kind: TensorType, value: Any, array: np.ndarray) -> np.ndarray:
+    """``array`` if it holds numbers; Python ints of more than 64 bits as floats.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything else.
+    OverflowError
+        If a Python int is too large for the type.
+    """
+    if array.dtype.kind in "biufc":
+        return array
+    if array.dtype == object and all(isinstance(v, int) for v in array.flat):
+        if kind.dtype in dtypes.DISCRETE:
+            raise OverflowError("Python int too large to convert to C long")
+        return array.astype(np.float64)
+    raise TypeError(f"{kind} cannot store {_shown(value)}: not an array of numbers")
+
+
 def _inexact(kind: TensorType, value: Any, converted: np.ndarray) -> str:
     return (
-        f"{kind} cannot store accurately value {value}, it would be represented as {converted}. "
+        f"{kind} cannot store accurately value {_brief(value)}, it would be represented as "
+        f"{_brief(converted)}. "
         f"If you do not mind this precision loss, you can: 1) explicitly convert your data to a "
         f'numpy array of dtype {kind.dtype}, or 2) set "allow_input_downcast=True" when calling '
         f'"function".'

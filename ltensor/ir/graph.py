@@ -27,6 +27,7 @@ class Scratchpad:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __repr__(self) -> str:
         return f"Scratchpad({self.__dict__})"
@@ -295,8 +296,9 @@ class Op:
     #: output index -> list of input indices it is a view of / overwrites
     view_map: ClassVar[dict[int, list[int]]] = {}
     destroy_map: ClassVar[dict[int, list[int]]] = {}
-    itypes: ClassVar[Any] = None
-    otypes: ClassVar[Any] = None
+    #: types of the operands and results, for the default `make_node`
+    itypes: Any = None
+    otypes: Any = None
 
     if TYPE_CHECKING:
         # kinds of ops have attributes of their own
@@ -313,7 +315,7 @@ class Op:
         if type(self) is not type(other):
             return False
         if "__props__" in type(self).__dict__ or type(self).__props__:
-            return self._props() == other._props()  # type: ignore[attr-defined]
+            return self._props() == other._props()
         return not self.__dict__ and not other.__dict__ and type(self).__props__ == ()
 
     def __hash__(self) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from ltensor.errors import ParseError
 from ltensor.ir import text as printed
 from ltensor.ir import types
+from ltensor.ir.dtypes import is_discrete
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Op, Variable
 from ltensor.source import Frame, Source
@@ -35,7 +36,7 @@ _TOKEN = re.compile(
       | (?P<value>%[A-Za-z0-9_]+)
       | (?P<name>@(?:[A-Za-z_]\w*|"(?:\\.|[^"\\])*"))
       | (?P<text>"(?:\\.|[^"\\])*")
-      | (?P<number>-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|inf\b))
+      | (?P<number>-?\d+\.?\d*(?:[eE][+-]?\d+)?|-inf\b)
       | (?P<word>[A-Za-z_]\w*)
       | (?P<mark>->|[(){}\[\],:=?!])
     """,
@@ -234,8 +235,8 @@ class Parser:
             same_line = self.tokens[self.position - 1].line == token.line
             return same_line or after not in ("=", ",")
         if token.text == "(":  # a complex number, or the arguments of a region
-            after = self.tokens[self.position + 1]
-            return after.kind == "number" or after.text in ("nan", "inf")
+            second = self.tokens[self.position + 1]
+            return second.kind == "number" or second.text in ("nan", "inf")
         return token.kind == "number" or token.text in ("true", "false", "nan", "inf", "none")
 
     def build(
@@ -334,9 +335,9 @@ class Parser:
                 converted = data.astype(kind.dtype)
         except (ValueError, TypeError) as error:
             raise self.fail(f"not a value of type {printed.type_text(kind)}: {error}", at) from None
-        if data.dtype.kind not in "fc" and not np.array_equal(converted, data):
-            raise self.fail(f"{value} does not fit {printed.type_text(kind)}", at)
-        if (data.dtype.kind in "fc" and kind.dtype in ("bool",)) or data.dtype.kind == "O":
+        exact = data.dtype.kind not in "fc"
+        wrong = data.dtype.kind == "O" or (exact and not np.array_equal(converted, data))
+        if wrong or (not exact and is_discrete(kind.dtype)):
             raise self.fail(f"{value} does not fit {printed.type_text(kind)}", at)
         return self.fitting(converted, kind, at)
 

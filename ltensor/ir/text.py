@@ -35,7 +35,7 @@ SHORT = {
     **{f"complex{n}": f"c{n}" for n in (64, 128)},
 }
 #: types that are not tensors, in the text
-OTHER_TYPES = {
+OTHER_TYPES: dict[type[types.Type], str] = {
     types.RandomStateType: "rng",
     types.Generic: "generic",
     types.NoneType: "none",
@@ -175,9 +175,9 @@ class _Printer:
         end = f" : {kinds}"
         if self.locations and node.source is not None and node.source.frames:
             end += f"  ; {node.source.location()}"
-        regions = list(self.regions(node.op, pad))
         results = ", ".join(self.names.add(v) for v in node.outputs)
         text = f"{pad}{results} = {text}"
+        regions = list(self.regions(node.op, pad))
         if not regions:
             yield text + end
             return

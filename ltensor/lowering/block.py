@@ -248,7 +248,7 @@ class Block:
         found = self.bound.get(variable)
         if isinstance(found, View):
             return found
-        if isinstance(variable, Constant):
+        if isinstance(variable, Constant) and not is_scalar(variable):
             return self.value(variable)
         if found is not None:
             # a scalar whose address is wanted
@@ -457,7 +457,8 @@ class Block:
             for variable in group.variables:
                 assert variable.owner is not None
                 value = self.element_of(variable.owner, index, memo)
-                memo[(variable, *map(id, index))] = value
+                key = (variable, *map(id, index))
+                memo[key] = value
                 b.store(targets[variable], index, value)
         b.flush_guards()
         self._computing = frozenset()

@@ -200,7 +200,7 @@ class Builder(ComplexArithmetic):
             rest = self.mod(a, b)
             exact = self.rint(self.div(self.sub(a, rest), b))
             return self.select(self.eq(b, 0), quotient, exact)
-        a, b, valid = self._safe_divisor(a, b)
+        a, b = self._safe_divisor(a, b)
         quotient = self.int_divide(a, b)
         if not is_signed(a.dtype):
             return quotient
@@ -216,17 +216,17 @@ class Builder(ComplexArithmetic):
             wrong = self.and_(self.ne(rest, 0), self.ne(self.lt(rest, 0), self.lt(b, 0)))
             adjusted = self.select(wrong, self.add(rest, b), rest)
             return self.select(self.eq(rest, 0), self.copysign(rest, b), adjusted)
-        a, b, valid = self._safe_divisor(a, b)
+        a, b = self._safe_divisor(a, b)
         rest = self.remainder(a, b)
         if not is_signed(a.dtype):
             return rest
         wrong = self.and_(self.ne(rest, 0), self.lt(self.xor(rest, b), 0))
         return self.select(wrong, self.add(rest, b), rest)
 
-    def _safe_divisor(self, a: Value, b: Value) -> tuple[Value, Value, Value | None]:
+    def _safe_divisor(self, a: Value, b: Value) -> tuple[Value, Value]:
         known = self._number(b)
         if known is not None and known not in (0, -1):
-            return a, b, None
+            return a, b
         valid = self.ne(b, 0)
         self.guard(valid, "division")
         b = self.select(valid, b, 1)
@@ -235,7 +235,7 @@ class Builder(ComplexArithmetic):
             low = -(1 << (8 * dt.item_size(a.dtype) - 1))
             overflow = self.and_(self.eq(a, self.const(low, a.dtype)), self.eq(b, -1))
             b = self.select(overflow, 1, b)
-        return a, b, valid
+        return a, b
 
     def neg(self, a: Scalar) -> Any:
         if isinstance(a, Complex):
@@ -502,8 +502,9 @@ class Builder(ComplexArithmetic):
         if dtype == "bool":
             return self.ne(a, self.const(0, a.dtype))
         if is_float(a.dtype) and not is_float(dtype) and dt.item_size(dtype) < 8:
-            # through int64, so that out of range values wrap as NumPy's do
-            wide = "int64" if dt.item_size(dtype) == 4 or dt.is_unsigned(dtype) else "int32"
+            # through a wider integer, so that out of range values wrap as NumPy's do; what that
+            # does not hold either, NaN too, becomes its smallest number
+            wide = "int64" if dtype == "uint32" else "int32"
             return self.cast(self.pure("cast", wide, (a,)), dtype)
         if dtype == "uint64" and is_float(a.dtype):
             # negative numbers wrap, as NumPy's do
@@ -525,15 +526,29 @@ class Builder(ComplexArithmetic):
 
         Compared in floating point, because the product of integers may wrap to anything.
         """
-        size = self.mul(self.size(dims), dt.item_size(dtype))
-        rough: Any = self.const(float(dt.item_size(dtype)), "float64")
+        known = dt.item_size(dtype)
+        open_dims = []
         for dim in dims:
+            number = self._number(dim)
+            if number is None:
+                open_dims.append(dim)
+            else:
+                known *= number
+        if known >= MOST_BYTES:
+            # an unknown size may still be zero, but then nothing is lost either
+            return self.const(TOO_MANY_BYTES)
+        if not open_dims:
+            return self.const(known)
+        size = self.mul(self.size(open_dims), known)
+        rough: Any = self.cast(open_dims[0], "float64")
+        for dim in open_dims[1:]:
             rough = self.mul(rough, self.cast(dim, "float64"))
-        if self._number(rough) is not None and self._number(size) is not None:
-            fits: Any = self.const(self._number(rough) < MOST_BYTES, "bool")
-        else:
-            fits = self.lt(rough, self.const(float(MOST_BYTES), "float64"))
+        fits = self.lt(rough, self.const(MOST_BYTES / max(known, 1), "float64"))
         return self.select(fits, size, self.const(TOO_MANY_BYTES))
+
+    def fits_memory(self, dtype: str, dims: Sequence[Value]) -> Value:
+        """Whether the bytes of an array of ``dims`` can be counted at all."""
+        return self.le(self.byte_size(dtype, dims), MOST_BYTES)
 
     def address(self, view: View, index: Sequence[Any]) -> Value:
         """The element offset of ``view[index]`` from its pointer."""
@@ -693,7 +708,7 @@ class Builder(ComplexArithmetic):
         parent.body.append(loop)
 
     def reduce(self, extent: Any, combine: str, init: Value, kind: str = "vector") -> Any:
-        """A loop with one carried value joined by ``combine``; ``loop.next`` takes contributions."""
+        """A loop with a carried value joined by ``combine``: ``loop.next`` takes contributions."""
         return self.loop(extent, carries=[init], combine=[combine], kind=kind)
 
     @contextmanager

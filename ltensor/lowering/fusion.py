@@ -296,7 +296,7 @@ class Plan:
             else:
                 assert group.node is not None
                 starts = [v for v in group.node.inputs if self._through(v)]
-            stack = []
+            stack: list[Variable] = []
             for v in starts:
                 if group.kind == "nest":
                     assert v.owner is not None

@@ -631,12 +631,12 @@ class Renderer(InstructionText):
             name = f"llvm.cttz.i{self.lanes}"
             self.declares.add(f"declare i{self.lanes} @{name}(i{self.lanes}, i1)")
             lane = self.put(f"call i{self.lanes} @{name}(i{self.lanes} {bits}, i1 true)")
-        for word, (register, wide) in enumerate(registers):
+        for place, (register, wide) in enumerate(registers):
             if wide:
                 register = self.put(
                     f"extractelement <{self.lanes} x i64> {register}, i{self.lanes} {lane}"
                 )
-            where = self.put(f"getelementptr i64, ptr %noted{value.attr}, i64 {word}")
+            where = self.put(f"getelementptr i64, ptr %noted{value.attr}, i64 {place}")
             self.line(f"store i64 {register}, ptr {where}")
         self.line(f"br label %{end}")
         self.start_block(end)

@@ -1,4 +1,4 @@
-"""Instructions as LLVM IR text, for any number of lanes: what the CPU and the PTX renderer share."""
+"""Instructions as LLVM IR text, for any number of lanes: what CPU and PTX renderer share."""
 
 from __future__ import annotations
 
@@ -88,6 +88,10 @@ _UNARY = {
 }
 
 
+#: copies of a mathematical function's code in one module; further uses call it
+MOST_INLINED = 12
+
+
 class InstructionText:
     """Formats pure instructions; subclasses provide registers and collect the lines."""
 
@@ -97,6 +101,8 @@ class InstructionText:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.declares: set[str] = set()
+        #: how often each mathematical function was wanted
+        self.uses: dict[tuple[str, str, int], int] = {}
         #: definitions of mathematical functions that are called
         self.functions: dict[str, str] = {}
         self._counter = 0
@@ -184,7 +190,8 @@ class InstructionText:
 
     def function(self, name: str, dtype: str, lanes: int, args: Sequence[str]) -> str:
         """A mathematical function: in place, or called if it skips rare work by branches."""
-        if name in vecmath.WITH_RARE_BRANCH:
+        uses = self.uses[name, dtype, lanes] = self.uses.get((name, dtype, lanes), 0) + 1
+        if name in vecmath.WITH_RARE_BRANCH or uses > MOST_INLINED:
             return self._called_function(name, dtype, lanes, args)
         lines, result, declares = vecmath.emit_inline(
             name, dtype, lanes, list(args), self.fresh, fma=self.fma, target=self.target

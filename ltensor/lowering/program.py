@@ -67,7 +67,7 @@ class Scope:
 
     def __init__(self, parent: Scope | None, holder: Any = None) -> None:
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.body: list[Any] = []
         self.table: dict[Any, Value] = {}
         self.holder = holder

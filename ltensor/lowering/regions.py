@@ -48,7 +48,8 @@ def lower_graph(context: Any, block: Block, node: Apply) -> None:
 def sides_of(node: Apply) -> tuple[Function, Function]:
     """The Functions of a choice; of one whose sides are plain operands, trivial ones."""
     if node.op.regions:
-        return node.op.regions
+        then, other = node.op.regions
+        return then, other
     operands = node.inputs[1:]
     inner = [v.type.make_variable(v.name) for v in operands]
     half = len(operands) // 2

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ltensor.errors import UnsupportedError
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.block import Block
@@ -40,6 +39,51 @@ class _State:
         self.trace: View | None = None
         self.keep: int | None = None
         self.is_carry = False
+
+
+class _Unsized:
+    """The trace of an out whose row's sizes are not known before the first step.
+
+    The first step tells them; each later one must agree. Sizes and address leave the loop through
+    words of the frame.
+    """
+
+    def __init__(self, b: Any, kind: Any, steps: Value | None) -> None:
+        self.b = b
+        self.kind = kind
+        self.steps = steps  # None: only the last row is kept
+        self.rows = b.const(1) if steps is None else steps
+        self.sizes = [b.local("int64") for _ in range(kind.ndim)]
+        self.pointer = b.local("int64")
+        for place, size in zip(self.sizes, kind.shape, strict=True):
+            b.store(place, (), b.const(size or 0))
+        empty = b.temporary(kind.dtype, [b.const(0)])
+        b.raw_store(self.pointer.pointer, 0, empty.pointer)
+
+    def row(self, dims: Sequence[Value], step: Value, node: Apply, number: int) -> View:
+        """Where step ``step`` writes its row of sizes ``dims``."""
+        b = self.b
+        before = [b.load(place, ()) for place in self.sizes]
+        for place, have, size in zip(self.sizes, before, dims, strict=True):
+            fine = b.or_(b.eq(step, 0), b.eq(have, size))
+            b.check(fine, "scan_out_shape", node, (step, *dims, *before), (number, len(before)))
+            b.store(place, (), size)
+        trace = b.temporary(self.kind.dtype, (self.rows, *dims))
+        b.raw_store(self.pointer.pointer, 0, trace.pointer)
+        return b.row(trace, b.const(0) if self.steps is None else step)
+
+    def whole(self) -> View:
+        """The trace, after the loop."""
+        b = self.b
+        dims = [b.load(place, ()) for place in self.sizes]
+        pointer = b.raw_load(self.pointer.pointer, 0, "ptr")
+        return View(self.kind.dtype, pointer, (self.rows, *dims))
+
+
+def _asked_of(size: Variable, output: Variable) -> bool:
+    """Whether a size is only known by asking the result for it."""
+    owner = size.owner
+    return owner is not None and bool(owner.inputs) and owner.inputs[0] is output
 
 
 class _ScanLowering:
@@ -136,25 +180,20 @@ class _ScanLowering:
         state.inits = [p.pointer for p in pair]
         return state
 
-    def _out_trace(self, number: int, steps: Value) -> View:
+    def _out_trace(self, number: int, steps: Value) -> View | _Unsized:
         op, b = self.op, self.b
         position = op.n_taps + op.n_carries + number
         output = self.node.outputs[position]
         out = op.inner_outs()[number]
-        shape = self.block.shapes.shape(output)
-        rows: list[Value] = []
-        if out.type.ndim:
-            dims = list(shape or ())[1:]
-            for dim in dims:
-                owner = dim.owner
-                if owner is not None and owner.inputs and owner.inputs[0] is output:
-                    raise UnsupportedError(
-                        f"the shape of output {number} of scan {op.name} depends on values inside "
-                        "the loop. Give it a shape that follows from the arguments' shapes."
-                    )
-                rows.append(self.block.scalar(dim))
-        if op.keep[op.n_taps + number] is not None:
+        last_only = op.keep[op.n_taps + number] is not None
+        if last_only:
             b.check(b.gt(steps, 0), "index", self.node, (b.const(-1), b.const(0)))
+        shape = self.block.shapes.shape(output)
+        dims = list(shape or ())[1:]
+        if any(_asked_of(dim, output) for dim in dims):
+            return _Unsized(b, out.type, None if last_only else steps)
+        rows = [self.block.scalar(dim) for dim in dims]
+        if last_only:
             return b.temporary(out.type.dtype, (b.const(1), *rows))
         return self._trace(output, out.type.dtype, (steps, *rows))
 
@@ -193,11 +232,15 @@ class _ScanLowering:
         return bound
 
     def _body(
-        self, bound: dict[Variable, Any], states: list[_State], outs: list[View], loop: Loop
+        self,
+        bound: dict[Variable, Any],
+        states: list[_State],
+        outs: list[View | _Unsized],
+        loop: Loop,
     ) -> tuple[list[Any], Value | None]:
         b, op = self.b, self.op
         results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
-        targets: list[View | None] = []
+        targets: list[View | _Unsized | None] = []
         for state in states:
             if state.kind == "scalar":
                 targets.append(None)
@@ -206,6 +249,9 @@ class _ScanLowering:
             else:
                 targets.append(View(state.dtype, state.current[-1], state.dims))
         for number, trace in enumerate(outs):
+            if isinstance(trace, _Unsized):
+                targets.append(trace)
+                continue
             last_only = op.keep[op.n_taps + number] is not None
             targets.append(b.row(trace, b.const(0) if last_only else loop.index))
         destinations: dict[Variable, Any] = {}
@@ -215,7 +261,7 @@ class _ScanLowering:
                 continue
             if not isinstance(variable.type, TensorType) or variable.type.ndim == 0:
                 continue
-            destinations[variable] = self._provider(target, position)
+            destinations[variable] = self._provider(target, position, loop)
             direct.add(position)
         inner = Block(self.context, op.body, bound, destinations)
         inner.run()
@@ -231,13 +277,14 @@ class _ScanLowering:
                 value = inner.scalar(variable)
                 scalars.append(value)
                 if target is not None:
+                    assert isinstance(target, View)
                     b.store(target, (), value)
                 continue
             scalars.append(None)
             if position in direct or target is None:
                 continue
             source = inner.value(variable)
-            place = self._provider(target, position)(source.dims)
+            place = self._provider(target, position, loop)(source.dims)
             self.block.copy(place, source)
         for position, state in enumerate(states):
             if state.kind == "scalar":
@@ -249,7 +296,7 @@ class _ScanLowering:
                     news += [v.re, v.im] if isinstance(v, Complex) else [v]
             else:
                 target = targets[position]
-                assert target is not None
+                assert isinstance(target, View)
                 # the row just written comes first, the oldest drops out (or is written next)
                 news += [target.pointer, *state.current[:-1]]
         stop = op.inner_stop()
@@ -258,13 +305,17 @@ class _ScanLowering:
         condition = inner.scalar(stop)
         return news, b.cast(condition, "bool")
 
-    def _provider(self, target: View, position: int) -> Any:
+    def _provider(self, target: View | _Unsized, position: int, loop: Loop) -> Any:
+        if isinstance(target, _Unsized):
+            number = position - self.op.n_taps - self.op.n_carries
+            return lambda dims: target.row(dims, loop.index, self.node, number)
+
         def provide(dims: Sequence[Value]) -> View:
-            for axis, (have, want) in enumerate(zip(dims, target.dims, strict=True)):
+            for have, want in zip(dims, target.dims, strict=True):
                 if not self.block.same(have, want):
                     self.b.check(
-                        self.b.eq(have, want), "scan_shape", self.node, (have, want),
-                        (position, axis),
+                        self.b.eq(have, want), "scan_shape", self.node,
+                        (loop.index, *dims, *target.dims), (position, len(target.dims)),
                     )
             return target
 
@@ -272,13 +323,13 @@ class _ScanLowering:
 
     # ------------------------------------------------------------- after the loop
 
-    def _finish(self, states: list[_State], outs: list[View], loop: Loop) -> None:
+    def _finish(self, states: list[_State], outs: list[View | _Unsized], loop: Loop) -> None:
         b, op, block = self.b, self.op, self.block
         results = iter(loop.results)
         done = loop.steps
         assert done is not None
         for position, state in enumerate(states):
-            final = []
+            final: list[Any] = []
             for init in state.inits:
                 if isinstance(init, Complex):
                     final.append(Complex(next(results), next(results), init.dtype))
@@ -296,8 +347,9 @@ class _ScanLowering:
             else:
                 assert state.keep is not None
                 block.bound[variable] = self._last_rows(state, final)
-        for number, trace in enumerate(outs):
+        for number, place in enumerate(outs):
             variable = self.node.outputs[op.n_taps + op.n_carries + number]
+            trace = place.whole() if isinstance(place, _Unsized) else place
             last_only = op.keep[op.n_taps + number] is not None
             block.bound[variable] = trace if last_only else self._cut(trace, done)
         if op.has_stop:

@@ -175,6 +175,8 @@ class WholeFunction:
             raise UnsupportedError(f"an output of type {kind} cannot be compiled: {variable}")
 
         def provide(dims: Sequence[Value]) -> View:
+            room = self.b.fits_memory(kind.dtype, dims)
+            self.b.check(room, "too_large", variable.owner, dims, (kind.ndim,))
             type_number = int(np.dtype(kind.dtype).num)
             slot = self.frame.output_object(number)
             pointer = self.b.effect("alloc_output", "ptr", tuple(dims), (slot, type_number))
@@ -195,40 +197,67 @@ class WholeFunction:
                 if variable.type.ndim == 0:
                     ready.append((cell, variable, block.scalar(variable)))
                     continue
-                view = block.dense(variable)
-                source = block.bound.get(variable)
-                if any(source is block.bound.get(v) for v in self.function.inputs):
-                    # another shared variable's buffer, which may be overwritten first
-                    copy = b.temporary(view.dtype, view.dims)
-                    block.copy(copy, view)
-                    view = copy
-                ready.append((cell, variable, view))
+                ready.append((cell, variable, self._own(block.dense(variable))))
             else:
-                ready.append((cell, variable, block.value(variable)))
-        for cell, variable, value in ready:
-            if isinstance(value, View) and isinstance(variable.type, TensorType):
-                self._fit_cell(cell, variable, value)
-        for cell, variable, value in ready:
-            pointer = b.raw_load(cell, 0, "ptr")
-            if isinstance(value, View):
-                size = b.mul(b.size(value.dims), dt.item_size(value.dtype))
-                b.memcpy(pointer, b.shifted(value, 0), size)
-            else:
+                value = block.value(variable)
+                ready.append((cell, variable, self._own(value)))
+        # room for all first: a call that runs out of memory changes nothing
+        changed = [
+            self._make_room(cell, value) if isinstance(variable.type, TensorType) else None
+            for cell, variable, value in ready
+        ]
+        for (cell, variable, value), grown in zip(ready, changed, strict=True):
+            if not isinstance(value, View):
+                pointer = b.raw_load(cell, 0, "ptr")
                 b.store(View(variable.type.dtype, pointer, ()), (), value)
+                continue
+            size = b.mul(b.size(value.dims), dt.item_size(value.dtype))
+            if grown is None:
+                b.memcpy(b.raw_load(cell, 0, "ptr"), b.shifted(value, 0), size)
+                continue
+            with b.if_(grown):
+                b.memcpy(b.raw_load(cell, 1, "ptr"), b.shifted(value, 0), size)
+                b.call_pointer(b.table(self.entry("adopt", None, "adopt")), (cell,), "int64")
+            with b.else_():
+                b.memcpy(b.raw_load(cell, 0, "ptr"), b.shifted(value, 0), size)
 
-    def _fit_cell(self, cell: Value, variable: Variable, value: View) -> None:
-        """Make room for a new value of another shape (rare: done by Python)."""
+    def _own(self, value: Any) -> Any:
+        """``value`` in memory of this call or a constant's.
+
+        Anything else may be the memory of a shared variable that is written before it is read: its
+        own buffer, a reshaped view of it, an argument that borrowed it.
+        """
+        if not isinstance(value, View) or _is_private(value.pointer):
+            return value
+        copy = self.b.temporary(value.dtype, value.dims)
+        size = self.b.mul(self.b.size(value.dims), dt.item_size(value.dtype))
+        self.b.memcpy(copy.pointer, self.b.shifted(value, 0), size)
+        return copy
+
+    def _make_room(self, cell: Value, value: Any) -> Value | None:
+        """Let Python allocate if a new value has another shape (rare); says whether it has."""
+        if not isinstance(value, View) or not value.dims:
+            return None
         b = self.b
         same: Any = b.const(True, "bool")
         for axis, size in enumerate(value.dims):
             same = b.and_(same, b.eq(b.raw_load(cell, 2 + axis), size))
-        with b.if_(b.not_(same)):
-            dims = b.temporary("int64", (b.const(max(1, len(value.dims))),))
+        changed: Value = b.not_(same)
+        with b.if_(changed):
+            dims = b.temporary("int64", (b.const(len(value.dims)),))
             for axis, size in enumerate(value.dims):
                 b.store(dims, (axis,), size)
             resize = b.table(self.entry("resize", None, "resize"))
             status = b.call_pointer(resize, (cell, dims.pointer), "int64")
             b.check(b.eq(status, 0), "memory", None)
+        return changed
+
+
+def _is_private(pointer: Value) -> bool:
+    """Whether a buffer belongs to the call (or is a constant): nobody else writes to it."""
+    while pointer.op == "ptradd":
+        pointer = pointer.args[0]
+    return pointer.op in ("ensure", "alloc_output", "table")
 
 
 def lower(function: Function, signature: Signature, frame: Any, name: str = "core") -> Lowered:

@@ -59,6 +59,9 @@ class Alloc(IndexedOp):
         for size in sizes:
             b.check(b.ge(size, 0), "negative_size", node, (size,))
         value = node.inputs[0]
+        # also where it is only read element by element: products of sizes must not wrap
+        room = b.fits_memory(value.type.dtype, sizes)
+        b.check(room, "too_large", node, sizes, (len(sizes),))
         pad = len(sizes) - value.type.ndim
         for axis in range(value.type.ndim):
             if not value.type.broadcastable[axis]:
@@ -281,6 +284,17 @@ class ARange(IndexedOp):
         count = cast(ceil(true_div(sub(stop, start), step)), "int64")
         return [(maximum(count, zero),)]
 
+    def check(self, b: Any, node: Apply, operands: Any) -> None:
+        """The step must not be zero, the length must be a number."""
+        if all(dt.is_discrete(v.type.dtype) for v in node.inputs):
+            # the length is a quotient of integers, which says so itself
+            return
+        start, stop, step = (b.cast(o.value, "float64") for o in operands)
+        b.check(b.ne(step, 0), "division", node)
+        length = b.div(b.sub(stop, start), step)
+        # false for NaN as well
+        b.check(b.lt(length, 2.0**61), "arange_length", node)
+
     def element(self, e: Any, node: Apply, operands: Any, index: Any) -> Any:
         wide = "float64" if dt.is_float(self.dtype) else "int64"
         start = e.cast(operands[0].value, wide)
@@ -334,6 +348,13 @@ class Eye(IndexedOp):
         from ltensor.ops.cast import cast
 
         return [tuple(cast(v, "int64") for v in node.inputs[:2])]
+
+    def check(self, b: Any, node: Apply, operands: Any) -> None:
+        """Sizes must not be negative."""
+        sizes = [b.cast(o.value, "int64") for o in operands[:2]]
+        for size in sizes:
+            b.check(b.ge(size, 0), "negative_size", node, (size,))
+        b.check(b.fits_memory(self.dtype, sizes), "too_large", node, sizes, (2,))
 
     def element(self, e: Any, node: Apply, operands: Any, index: Any) -> Any:
         shift = e.cast(operands[2].value, "int64")

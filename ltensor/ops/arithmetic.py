@@ -84,7 +84,7 @@ def _true_div_types(*inputs: str) -> tuple[tuple[str, ...], str]:
     return same(*inputs)
 
 
-true_div = elementwise(
+true_div: ElementwiseOp = elementwise(
     "true_div",
     doc="Quotient; of two discrete operands in floatX.",
     types=_true_div_types,
@@ -178,7 +178,7 @@ pow = elementwise(
     domain=[interval(0, 4), interval(0, 3)],
 )
 
-neg = elementwise(
+neg: ElementwiseOp = elementwise(
     "neg",
     doc="Negative.",
     types=no_bool("neg"),

@@ -17,7 +17,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
 from ltensor.ops.arithmetic import mul, neg, sub, switch, true_div
 from ltensor.ops.compare import eq
-from ltensor.ops.elementwise import elementwise, real_float_like
+from ltensor.ops.elementwise import ElementwiseOp, elementwise, real_float_like
 from ltensor.ops.samples import interval
 
 J0_NEAR = (
@@ -350,7 +350,7 @@ j0 = _bessel(
     "j0", "Bessel function of the first kind, order 0.", 0, False,
     lambda x, y, g: [neg(mul(g, j1(x[0])))],
 )  # fmt: skip
-j1 = _bessel(
+j1: ElementwiseOp = _bessel(
     "j1", "Bessel function of the first kind, order 1.", 1, False,
     lambda x, y, g: [mul(g, _slope(j0(x[0]), y, x[0]))],
 )  # fmt: skip
@@ -358,7 +358,7 @@ i0 = _bessel(
     "i0", "Modified Bessel function of the first kind, order 0.", 0, True,
     lambda x, y, g: [mul(g, i1(x[0]))],
 )  # fmt: skip
-i1 = _bessel(
+i1: ElementwiseOp = _bessel(
     "i1", "Modified Bessel function of the first kind, order 1.", 1, True,
     lambda x, y, g: [mul(g, _slope(i0(x[0]), y, x[0]))],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
 from ltensor.ops.arithmetic import add, mul, neg, sqr, true_div
 from ltensor.ops.cast import cast
-from ltensor.ops.elementwise import elementwise, zero_gradient
+from ltensor.ops.elementwise import ElementwiseOp, elementwise, zero_gradient
 from ltensor.ops.samples import interval
 from ltensor.ops.transcendental import cos, sin
 
@@ -72,7 +72,7 @@ def _conj_types(*inputs: str) -> tuple[tuple[str, ...], str]:
     return (taken,), taken
 
 
-conj = elementwise(
+conj: ElementwiseOp = elementwise(
     "conj",
     doc="Complex conjugate; reals as they are.",
     types=_conj_types,

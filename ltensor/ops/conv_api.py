@@ -150,7 +150,7 @@ def conv3d2d(
     (batch, time, channels, rows, columns), the filters and the result.
     """
     order = (0, 2, 1, 3, 4)
-    moved = [dimshuffle(as_tensor(v), order) for v in (signals, filters)]
+    images, kernels = (dimshuffle(as_tensor(v), order) for v in (signals, filters))
     if isinstance(border_mode, (tuple, list)) and all(isinstance(m, str) for m in border_mode):
         if len(set(border_mode)) != 1:
             raise UnsupportedError(
@@ -158,7 +158,7 @@ def conv3d2d(
                 "use 'valid'."
             )
         border_mode = border_mode[0]
-    return dimshuffle(conv3d(*moved, border_mode=border_mode), order)
+    return dimshuffle(conv3d(images, kernels, border_mode=border_mode), order)
 
 
 def conv2d_grad_wrt_inputs(

@@ -202,6 +202,11 @@ def _meetings(geometry: Geometry, kernel: Sequence[int], out: Sequence[int]) -> 
         yield position, tuple(window)
 
 
+def _inside(last: Sequence[Any]) -> tuple[Any, ...]:
+    """An index of the last axes of what has two axes before them."""
+    return (slice(None), slice(None), *last)
+
+
 def _frame(geometry: Geometry, kernel: Sequence[int]) -> list[tuple[int, int]]:
     return [geometry.pad(PlainSizes, axis, k) for axis, k in enumerate(kernel)]
 
@@ -225,8 +230,7 @@ def forward_reference(geometry: Geometry, img: np.ndarray, kern: np.ndarray) -> 
     for images, weights in zip(np.split(padded, geometry.groups, axis=1), filters, strict=True):
         total = np.zeros((img.shape[0], weights.shape[0], *out), img.dtype)
         for position, window in _meetings(geometry, kernel, out):
-            patch = images[(slice(None), slice(None), *window)]
-            w = weights[(slice(None), slice(None), *position)]
+            patch, w = images[_inside(window)], weights[_inside(position)]
             total += np.einsum("nc...,oc->no...", patch, w)
         parts.append(total)
     return np.concatenate(parts, axis=1)
@@ -241,9 +245,9 @@ def weights_reference(
     for images, tops in _groups(geometry, padded, top):
         total = np.zeros((tops.shape[1], images.shape[1], *kernel), img.dtype)
         for position, window in _meetings(geometry, kernel, top.shape[2:]):
-            patch = images[(slice(None), slice(None), *window)]
+            patch = images[_inside(window)]
             rows = [a.reshape(*a.shape[:2], int(np.prod(a.shape[2:]))) for a in (patch, tops)]
-            total[(slice(None), slice(None), *position)] = np.einsum("ncp,nop->oc", *rows)
+            total[_inside(position)] = np.einsum("ncp,nop->oc", *rows)
         parts.append(total)
     return np.concatenate(parts, axis=0)
 
@@ -260,11 +264,11 @@ def inputs_reference(
     for weights, tops in zip(filters, np.split(top, geometry.groups, axis=1), strict=True):
         total = np.zeros((top.shape[0], weights.shape[1], *sizes), top.dtype)
         for position, window in _meetings(geometry, kernel, top.shape[2:]):
-            w = weights[(slice(None), slice(None), *position)]
-            total[(slice(None), slice(None), *window)] += np.einsum("no...,oc->nc...", tops, w)
+            w = weights[_inside(position)]
+            total[_inside(window)] += np.einsum("no...,oc->nc...", tops, w)
         parts.append(total)
     inner = tuple(slice(p[0], p[0] + n) for n, p in zip(image, pads, strict=True))
-    return np.concatenate(parts, axis=1)[(slice(None), slice(None), *inner)]
+    return np.concatenate(parts, axis=1)[_inside(inner)]
 
 
 # -------------------------------------------------------------------------------- lowering

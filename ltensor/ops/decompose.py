@@ -5,8 +5,8 @@ They are called back from native code (kind ``python``). What has native code is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class _Called(DeclaredOp):
     """An op of one matrix that NumPy computes."""
 
     kind = "python"
-    __props__ = ()
+    __props__: ClassVar[tuple[str, ...]] = ()
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -75,10 +75,10 @@ class Eigh(Eig):
     __props__ = ("UPLO",)
     ir_name = "eigh"
 
-    def __init__(self, UPLO: str = "L") -> None:
+    def __init__(self, UPLO: Literal["L", "U"] = "L") -> None:
         if UPLO not in ("L", "U"):
             raise ValueError("UPLO must be 'L' or 'U'")
-        self.UPLO = UPLO
+        self.UPLO: Literal["L", "U"] = UPLO
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         values, vectors = np.linalg.eigh(inputs[0], self.UPLO)
@@ -129,8 +129,12 @@ class SVD(_Called):
         return Apply(self, [x], [u, values, v])
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        found = np.linalg.svd(inputs[0], self.full_matrices, self.compute_uv)
-        for cell, array in zip(output_storage, found if self.compute_uv else [found], strict=True):
+        found: Sequence[Any]
+        if self.compute_uv:
+            found = np.linalg.svd(inputs[0], self.full_matrices)
+        else:
+            found = [np.linalg.svd(inputs[0], self.full_matrices, compute_uv=False)]
+        for cell, array in zip(output_storage, found, strict=True):
             cell[0] = array
 
 
@@ -140,12 +144,12 @@ class QR(_Called):
     __props__ = ("mode",)
     ir_name = "qr"
 
-    def __init__(self, mode: str = "reduced") -> None:
+    def __init__(self, mode: Literal["reduced", "complete", "r"] = "reduced") -> None:
         if mode not in ("reduced", "complete", "r"):
             raise UnsupportedError(
                 f"qr: mode {mode!r} is not supported: use reduced, complete or r"
             )
-        self.mode = mode
+        self.mode: Literal["reduced", "complete", "r"] = mode
 
     def make_node(self, x: Any) -> Apply:
         x = as_matrix("qr", x)
@@ -270,7 +274,7 @@ lstsq = Lstsq()
 expm = Expm()
 
 
-def eigh(a: Any, UPLO: str = "L") -> Any:
+def eigh(a: Any, UPLO: Literal["L", "U"] = "L") -> Any:
     """Eigenvalues, ascending, and eigenvectors of a symmetric matrix."""
     return Eigh(UPLO)(a)
 
@@ -283,7 +287,8 @@ def svd(a: Any, full_matrices: Any = 1, compute_uv: Any = 1) -> Any:
 def qr(a: Any, mode: str = "reduced") -> Any:
     """``Q`` and ``R``; only ``R`` with mode ``r``."""
     old = {"full": "reduced", "economic": "reduced"}
-    return QR(old.get(mode, mode))(a)
+    known: Any = old.get(mode, mode)
+    return QR(known)(a)
 
 
 # --------------------------------------------------------------------------------- registry

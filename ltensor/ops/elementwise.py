@@ -205,9 +205,10 @@ class ElementwiseOp(DeclaredOp):
         for axis in range(node.outputs[0].type.ndim):
             chosen = None
             for variable, shape in zip(node.inputs, shapes, strict=True):
-                if not variable.type.broadcastable[axis]:
-                    if chosen is None or variable.type.shape[axis] is not None:
-                        chosen = shape[axis]
+                if variable.type.broadcastable[axis]:
+                    continue
+                if chosen is None or variable.type.shape[axis] is not None:
+                    chosen = shape[axis]
             result.append(shapes[0][axis] if chosen is None else chosen)
         return [tuple(result)]
 

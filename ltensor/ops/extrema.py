@@ -84,8 +84,9 @@ class ArgExtremum(DeclaredOp):
             return
         reduced = self.reduced_axes(x.ndim)
         kept = [a for a in range(x.ndim) if a not in reduced]
+        name = "argmax" if self.largest else "argmin"
         for a in reduced:
-            k.check(b.gt(x.dims[a], 0), "empty_reduction", (), (self.ir_name,))
+            k.check(b.gt(x.dims[a], 0), "empty_reduction", (), (name,))
         target = k.output(0) if kept else None
         index: list[Any] = [b.const(0)] * x.ndim
         rows = bool(reduced) and reduced[-1] == x.ndim - 1

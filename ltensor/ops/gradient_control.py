@@ -6,7 +6,7 @@ Source: Theano's documentation of ``theano.gradient``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ltensor.ops.samples import draw
 class Identity(IndexedOp):
     """The operand itself; subclasses say what becomes of the gradient."""
 
-    __props__ = ()
+    __props__: ClassVar[tuple[str, ...]] = ()
     affine = True
 
     def make_node(self, x: Any) -> Apply:

@@ -362,7 +362,7 @@ def _dot_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
         lambda x, y: dot(getitem(x, _SOME), getitem(y, slice(None, None, -1))),
         [draw(rng, dtype, (4, 7)), draw(rng, dtype, (4, 2))], "windows", ulp=64,
     )  # fmt: skip
-    for first, second, axes in (
+    for one, other, axes in (
         ((2, 3, 4), (4, 3, 2), [[1, 2], [1, 0]]),
         ((2, 3, 4), (3, 4, 5), 2),
         ((2, 3), (3, 2), [0, 1]),
@@ -371,7 +371,7 @@ def _dot_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     ):
         yield Sample(
             lambda x, y, axes=axes: tensordot(x, y, axes),
-            [draw(rng, dtype, first), draw(rng, dtype, second)], f"tensordot {axes}", ulp=64,
+            [draw(rng, dtype, one), draw(rng, dtype, other)], f"tensordot {axes}", ulp=64,
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class _Patches:
         One of `MODES`.
     """
 
-    __props__ = ("mode",)
+    __props__: ClassVar[tuple[str, ...]] = ("mode",)
 
     def __init__(self, mode: str = "valid") -> None:
         if mode not in MODES:
@@ -237,8 +237,8 @@ class JoinNeibs(_Patches, DeclaredOp):
         rows = neibs.reshape(n, c, len(first), len(second), p1, p2)
         # one pixel more at both ends takes what lies outside
         wide = np.zeros((n, c, h + 1, w + 1), neibs.dtype)
-        where = (first[:, None, :, None], second[None, :, None, :])
-        np.add.at(wide, (slice(None), slice(None), *where), rows)
+        where: Any = (..., first[:, None, :, None], second[None, :, None, :])
+        np.add.at(wide, where, rows)
         output_storage[0][0] = wide[:, :, :h, :w].copy()
 
     def lower(self, k: Any) -> None:

@@ -6,7 +6,7 @@ functions programs call stand in ``pool_api``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,6 +24,11 @@ from ltensor.ops.pool_base import MODES, PoolOp, as_scalars, check_same, wide_nu
 from ltensor.ops.pool_loops import smallest
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of
+
+
+def _at(last: Sequence[Any], new_axes: int = 0) -> tuple[Any, ...]:
+    """An index of the last axes, with some of size 1 added after them."""
+    return (..., *last, *[None] * new_axes)
 
 
 class Pool(PoolOp):
@@ -63,7 +68,10 @@ class Pool(PoolOp):
         step = window if step is None else step
         zeros = (0,) * ndim if zeros is None else zeros
         sizes = zip(imgshape[-ndim:], window, step, zeros, strict=True)
-        places = [pool_loops.output_size(*map(int, s), ignore_border) for s in sizes]
+        places = [
+            pool_loops.output_size(int(n), int(w), int(s), int(p), ignore_border)
+            for n, w, s, p in sizes
+        ]
         return [*imgshape[:-ndim], *places]
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
@@ -77,7 +85,7 @@ class Pool(PoolOp):
         result = np.zeros((*x.shape[: x.ndim - self.ndim], *out), x.dtype)
         axes = tuple(range(-self.ndim, 0))
         for place, cut, padded in self.windows(sizes, out, inputs, 1):
-            part = x[(..., *cut)]
+            part = x[_at(cut)]
             if self.mode == "max":
                 value = part.max(axis=axes)
             else:
@@ -94,7 +102,7 @@ class Pool(PoolOp):
                         count = int(np.prod([s.stop - s.start for s in cut]))
                     value = value / wide_number(wide, count)
                 value = np.trunc(value) if average and wide == "int64" else value
-            result[(..., *place)] = value
+            result[_at(place)] = value
         output_storage[0][0] = result
 
     def lower(self, k: Any) -> None:
@@ -168,9 +176,9 @@ class MaxPoolGrad(PoolOp):
         lead = x.ndim - self.ndim
         result = np.zeros(x.shape, node.outputs[0].type.dtype)
         for place, cut, _ in self.windows(x.shape[lead:], gz.shape[lead:], inputs, 3):
-            spread = (..., *place, *[None] * self.ndim)
-            hit = x[(..., *cut)] == maxout[spread]
-            result[(..., *cut)] += np.where(hit, gz[spread], 0).astype(result.dtype)
+            spread, window = _at(place, self.ndim), _at(cut)
+            hit = x[window] == maxout[spread]
+            result[window] += np.where(hit, gz[spread], 0).astype(result.dtype)
         output_storage[0][0] = result
 
     def lower(self, k: Any) -> None:
@@ -225,8 +233,9 @@ class DownsampleFactorMaxGradGrad(PoolOp):
         result = np.zeros(maxout.shape, node.outputs[0].type.dtype)
         axes = tuple(range(-self.ndim, 0))
         for place, cut, _ in self.windows(x.shape[lead:], maxout.shape[lead:], inputs, 3):
-            hit = x[(..., *cut)] == maxout[(..., *place, *[None] * self.ndim)]
-            result[(..., *place)] = np.where(hit, gz[(..., *cut)], 0).sum(axis=axes)
+            window = _at(cut)
+            hit = x[window] == maxout[_at(place, self.ndim)]
+            result[_at(place)] = np.where(hit, gz[window], 0).sum(axis=axes)
         output_storage[0][0] = result
 
     def lower(self, k: Any) -> None:
@@ -293,13 +302,13 @@ class AveragePoolGrad(PoolOp):
         work = work_dtype(str(gz.dtype))
         result = np.zeros((*gz.shape[:lead], *sizes), work)
         for place, cut, padded in self.windows(sizes, gz.shape[lead:], inputs, 1 + self.ndim):
-            share = gz[(..., *place)].astype(work)
+            share = gz[_at(place)].astype(work)
             if self.mode != "sum":
                 count = padded
                 if self.mode == "average_exc_pad":
                     count = int(np.prod([s.stop - s.start for s in cut]))
                 share = share / np.dtype(work).type(count)
-            result[(..., *cut)] += np.expand_dims(share, tuple(range(-self.ndim, 0)))
+            result[_at(cut)] += np.expand_dims(share, tuple(range(-self.ndim, 0)))
         output_storage[0][0] = result.astype(gz.dtype)
 
     def lower(self, k: Any) -> None:

@@ -18,6 +18,7 @@ MODES = ("max", "sum", "average_inc_pad", "average_exc_pad")
 
 
 def work_dtype(dtype: str) -> str:
+    """The dtype that sums of pixels are computed in."""
     return "float32" if dtype == "float16" else dtype
 
 

@@ -346,11 +346,7 @@ def keep_dims(x: Variable, result: Variable, axes: Sequence[int] | None) -> Vari
 def _apply(op: type[ReduceOp], x: Any, axis: Axes, keepdims: bool, **more: Any) -> Variable:
     x = as_tensor(x)
     axes = normalize_axes(axis, x)
-    if axes is not None and len(axes) == x.type.ndim and x.type.ndim > 0:
-        shown = axes
-    else:
-        shown = axes
-    result = op(shown, **more)(x)
+    result = op(axes, **more)(x)
     return keep_dims(x, result, axes) if keepdims else result
 
 

@@ -254,6 +254,22 @@ class Scan(DeclaredOp):
             result.append(replaced)
         return result
 
+    def sized_outside(self, variable: Variable) -> bool:
+        """Whether the sizes of a value of the body are known before the loop."""
+        from ltensor.ops.shape import ShapeI
+        from ltensor.ops.shape_map import ShapeMap
+
+        dims = ShapeMap.of(self.body).shape(variable)
+        if dims is None:
+            return False
+        table: dict[Variable, Any] = {
+            v: (constant(1, dtype="int64"),) * v.type.ndim
+            for v in self.body.inputs
+            if isinstance(v.type, TensorType)
+        }
+        refs = {v: v.type.make_variable() for v in self.inner_refs()}
+        return self._outside(list(dims), table, refs, ShapeI) is not None
+
     def _outside(
         self, dims: list[Variable], table: dict[Variable, Any], refs: dict[Any, Any], shape_op: Any
     ) -> Any:

@@ -220,13 +220,24 @@ class _Backward:
             if v in seen or v in free or isinstance(v, Constant):
                 continue
             seen.add(v)
-            if v in forward_values and not derivable.get(v, False):
+            if (
+                v in forward_values
+                and not derivable.get(v, False)
+                and not self._computed_again(v)
+            ):
                 wanted.append(v)
                 continue
             if v.owner is not None:
                 stack.extend(v.owner.inputs)
         del forward_nodes
         return [v for v in wanted if isinstance(v.type, TensorType)]
+
+    def _computed_again(self, value: Variable) -> bool:
+        """Whether a forward value is computed again because its rows differ in size."""
+        node = value.owner
+        if node is None or not all(isinstance(v.type, TensorType) for v in node.inputs):
+            return False
+        return not self.op.sized_outside(value)
 
     def _assemble(
         self,

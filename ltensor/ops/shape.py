@@ -314,9 +314,9 @@ class Reshape(DeclaredOp):
 def split_sizes(vector: Variable, count: int) -> list[Variable]:
     """The elements of an int vector of known length as scalars."""
     owner = vector.owner
-    if owner is not None and getattr(owner.op, "ir_name", "") == "make_vector":
-        if len(owner.inputs) == count:
-            return list(owner.inputs)
+    made = owner is not None and getattr(owner.op, "ir_name", "") == "make_vector"
+    if owner is not None and made and len(owner.inputs) == count:
+        return list(owner.inputs)
     if owner is not None and isinstance(owner.op, Shape) and owner.inputs[0].type.ndim == count:
         return dims_of(owner.inputs[0])
     known = constant_value(vector)

@@ -11,7 +11,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
 from ltensor.ops import special_reference as reference
 from ltensor.ops.arithmetic import mul, neg, sqr, sub
-from ltensor.ops.elementwise import elementwise, real_float_like
+from ltensor.ops.elementwise import ElementwiseOp, elementwise, real_float_like
 from ltensor.ops.samples import interval
 from ltensor.ops.transcendental import exp
 
@@ -57,7 +57,7 @@ gammaln = _special(
     0.2,
     9,
 )
-psi = _special(
+psi: ElementwiseOp = _special(
     "psi",
     "Digamma function, the derivative of gammaln.",
     reference.psi,
@@ -65,7 +65,7 @@ psi = _special(
     0.3,
     9,
 )
-tri_gamma = _special(
+tri_gamma: ElementwiseOp = _special(
     "tri_gamma",
     "Trigamma function, the derivative of psi.",
     reference.tri_gamma,

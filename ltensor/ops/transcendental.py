@@ -14,7 +14,13 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
 from ltensor.ops.arithmetic import inv, mul, neg, sqr, sub, true_div
-from ltensor.ops.elementwise import elementwise, float_like, real_float_like, zero_gradient
+from ltensor.ops.elementwise import (
+    ElementwiseOp,
+    elementwise,
+    float_like,
+    real_float_like,
+    zero_gradient,
+)
 from ltensor.ops.samples import interval
 
 _REAL = tuple(d for d in dt.ALL if not dt.is_complex(d))
@@ -103,7 +109,7 @@ sqrt = elementwise(
 )
 
 sin = _function("sin", "Sine.", np.sin, lambda x, y, g: [mul(g, cos(x[0]))], complex_ok=True)
-cos = _function("cos", "Cosine.", np.cos, lambda x, y, g: [neg(mul(g, sin(x[0])))], complex_ok=True)
+cos: ElementwiseOp = _function("cos", "Cosine.", np.cos, lambda x, y, g: [neg(mul(g, sin(x[0])))], complex_ok=True)
 tan = _function(
     "tan", "Tangent.", np.tan, lambda x, y, g: [true_div(g, sqr(cos(x[0])))],
     domain=interval(-1.4, 1.4),
@@ -133,7 +139,7 @@ sinh = _function(
     "sinh", "Hyperbolic sine.", np.sinh, lambda x, y, g: [mul(g, cosh(x[0]))],
     domain=interval(-4, 4),
 )
-cosh = _function(
+cosh: ElementwiseOp = _function(
     "cosh", "Hyperbolic cosine.", np.cosh, lambda x, y, g: [mul(g, sinh(x[0]))],
     domain=interval(-4, 4),
 )

@@ -21,7 +21,7 @@ def fill_to_alloc(node: Apply) -> Variable | None:
     if pattern(model) != pattern(out):
         return None
     view = made_by(value, DimShuffle)
-    if view is not None and all(a == "x" for a in view.op.new_order):  # type: ignore[attr-defined]
+    if view is not None and all(a == "x" for a in view.op.new_order):
         value = view.inputs[0]
     if isinstance(value, Constant) and value.data.size == 1:
         value = constant_of(value.data.reshape(()), dtype_of(value), 0)

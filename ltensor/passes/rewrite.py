@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ltensor.errors import LoweringError
+from ltensor.ir.equal import op_key
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Op, Variable
 from ltensor.ir.types import RandomStateType, TensorType
@@ -80,8 +81,8 @@ class Rules:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._entries: list[tuple[Any, Rule]] = []
-        self._found: dict[Any, tuple[Rule, ...]] = {}
+        self._entries: list[tuple[Any, tuple[Rule, bool]]] = []
+        self._found: dict[Any, tuple[tuple[Rule, bool], ...]] = {}
 
     def rule(self, *ops: Op | type[Op] | str, uses: bool = False) -> Callable[[Rule], Rule]:
         """Register a rule for ``ops``; with ``uses`` it gets the `Uses` as second argument."""
@@ -101,7 +102,7 @@ class Rules:
         self._found.clear()
         return self
 
-    def of(self, op: Op) -> tuple[Any, ...]:
+    def of(self, op: Op) -> tuple[tuple[Rule, bool], ...]:
         """The rules for ``op``, in the order of their registration."""
         key = (type(op), getattr(op, "ir_name", None))
         found = self._found.get(key)
@@ -122,7 +123,9 @@ def is_pure(node: Apply) -> bool:
     called_back = isinstance(op, DeclaredOp) and op.kind == "python"
     if not getattr(op, "pure", not called_back) or op.destroy_map:
         return False
-    return not any(isinstance(v.type, RandomStateType) for v in node.inputs)
+    if any(isinstance(v.type, RandomStateType) for v in node.inputs):
+        return False
+    return all(is_pure(inner) for region in op.regions for inner in region.nodes)
 
 
 def conform(new: Variable, old: Variable) -> Variable | None:
@@ -291,8 +294,10 @@ class Sweep:
                 after.source = before.source
 
 
-def _key(op: Op, inputs: Sequence[Variable]) -> Any:
+def _key(op: Any, inputs: Sequence[Variable]) -> Any:
     """What equal computations have in common."""
+    if op.regions:
+        return (op_key(op), *map(id, inputs))
     if len(inputs) == 2 and getattr(op, "commutative", False):
         first, second = id(inputs[0]), id(inputs[1])
         return (op, first, second) if first <= second else (op, second, first)

@@ -1,13 +1,16 @@
 """The pass ``scan_hoist``: what does not change in a loop is computed before it.
 
 A value is invariant if it depends on refs and constants only. It is moved if computing it costs
-anything; views, constants spread over an array and sizes are free in the loop and stay.
+anything; views, constants spread over an array and sizes are free in the loop and stay. Integer divisions
+stay too unless a step is sure to be taken: outside they would fail where the loop is not run.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ltensor.ir.build import constant_value
+from ltensor.ir.dtypes import is_discrete
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, substitute
 from ltensor.ir.types import TensorType
@@ -34,11 +37,23 @@ def _free(node: Apply) -> bool:
     return kind in ("indexed", "shape", "alias") or getattr(node.op, "name", "") == "second"
 
 
+def _divides(node: Apply) -> bool:
+    """Whether a node may divide by zero, which it must not do if the loop takes no step."""
+    kind = node.outputs[0].type
+    return (
+        isinstance(kind, TensorType)
+        and is_discrete(kind.dtype)
+        and getattr(node.op, "name", "") in ("int_div", "mod")
+    )
+
+
 def _hoist(node: Apply) -> Apply | None:
     op: Any = node.op
     refs = set(op.inner_refs())
     invariant: set[Variable] = set(refs)
     costly: set[Variable] = set()
+    count = constant_value(node.inputs[0])
+    runs = count is not None and int(count) > 0
     nodes = op.body.nodes
     for inner in nodes:
         if not is_pure(inner) or getattr(inner.op, "kind", "python") == "python":
@@ -48,6 +63,8 @@ def _hoist(node: Apply) -> Apply | None:
         if not all(isinstance(v.type, TensorType) for v in inner.outputs):
             continue
         if not any(v in invariant for v in inner.inputs):
+            continue
+        if _divides(inner) and not runs:
             continue
         invariant.update(inner.outputs)
         if not _free(inner) or any(v in costly for v in inner.inputs):

@@ -47,12 +47,28 @@ def _index(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -> 
     return "index out of bounds"
 
 
+def _row_shape(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -> str:
+    """A row of a scan that changes its shape."""
+    number, rank = site.detail
+    have, before = tuple(numbers[1 : 1 + rank]), tuple(numbers[1 + rank : 1 + 2 * rank])
+    what = (
+        f"the new value of state {number} has shape {have}, the state has {before}"
+        if site.kind == "scan_shape"
+        else f"output {number} of those that are not fed back has shape {have}, before {before}"
+    )
+    return f"Scan: shapes must be the same in every step: in step {numbers[0]} {what}"
+
+
 def _fixed(text: str) -> FirstLine:
     return lambda site, numbers, shapes: text
 
 
 def _detail(text: str) -> FirstLine:
     return lambda site, numbers, shapes: text.format(*numbers, detail=site.detail)
+
+
+def _rank(site: ErrorSite) -> int:
+    return site.detail[0]
 
 
 KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
@@ -62,10 +78,15 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     "dot": (ValueError, _dot),
     "index": (IndexError, _index),
     "memory": (MemoryError, _fixed("not enough memory for the new value of a shared variable")),
+    "too_large": (
+        MemoryError,
+        lambda s, n, h: f"an array of shape {tuple(n[: _rank(s)])} has too many bytes",
+    ),
     "rebroadcast": (
         ValueError,
         _detail("Dimension {detail[0]} in Rebroadcast's input was supposed to be 1 (got {0} instead)"),
     ),
+    "arange_length": (ValueError, _fixed("arange: the length is not finite")),
     "negative_size": (ValueError, _detail("negative dimensions are not allowed: {0}")),
     "alloc_mismatch": (
         ValueError,
@@ -94,13 +115,8 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
         ValueError,
         _detail("Scan: sequence {detail[0]} has {0} elements but {1} are needed"),
     ),
-    "scan_shape": (
-        ValueError,
-        _detail(
-            "Scan: the new value of state {detail[0]} has size {0} along axis {detail[1]}, the "
-            "state has {1}"
-        ),
-    ),
+    "scan_shape": (ValueError, _row_shape),
+    "scan_out_shape": (ValueError, _row_shape),
     "specify_shape": (
         AssertionError,
         lambda s, n, h: (

@@ -46,7 +46,7 @@ def specs(function: Function, signature: Signature) -> tuple[list[Any], list[Any
 
 
 def lower_text(
-    function: Function, signature: Signature, returns: str
+    function: Function, signature: Signature, returns: entry.Returns
 ) -> tuple[Lowered, str, list[Any], list[Any]]:
     """The kernel program and the text of the core."""
     inputs, outputs = specs(function, signature)
@@ -57,7 +57,7 @@ def lower_text(
     return lowered, text, inputs, outputs
 
 
-def link(function: Function, signature: Signature, shared: Sequence[Cell], returns: str) -> Linked:
+def link(function: Function, signature: Signature, shared: Sequence[Cell], returns: entry.Returns) -> Linked:
     """Compile ``function``.
 
     Parameters
@@ -78,6 +78,8 @@ def link(function: Function, signature: Signature, shared: Sequence[Cell], retur
             table[number] = shared[thing].address
         elif kind == "resize":
             table[number] = cells.resize_address()
+        elif kind == "adopt":
+            table[number] = cells.adopt_address()
         elif kind == "callback":
             keepalive.append(thing)
             table[number] = thing.address

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Constant
@@ -66,7 +66,7 @@ def eigvalsh(a: Any, b: Any = None, lower: bool = True) -> Any:
 
     Only one half of each matrix is read.
     """
-    uplo = "L" if lower else "U"
+    uplo: Literal["L", "U"] = "L" if lower else "U"
     if b is None or (isinstance(b, Constant) and isinstance(b.type, NoneType)):
         return eigh(a, uplo)[0]
     factor = Cholesky(lower)(b)

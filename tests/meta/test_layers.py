@@ -74,7 +74,7 @@ def test_imports_go_down(path: Path) -> None:
             continue
         if other > layer:
             wrong.append(f"line {line}: {module} (layer {other}) from layer {layer}")
-        elif layer == 4 and other == 4 and own in SIBLINGS and target in SIBLINGS:
-            if SIBLINGS.index(target) > SIBLINGS.index(own):
-                wrong.append(f"line {line}: {module} lies above {own}")
+        siblings = layer == other == 4 and own in SIBLINGS and target in SIBLINGS
+        if siblings and SIBLINGS.index(target) > SIBLINGS.index(own):
+            wrong.append(f"line {line}: {module} lies above {own}")
     assert not wrong, f"{relative}: " + "; ".join(wrong)

@@ -11,7 +11,8 @@ import ltensor  # noqa: F401 - declares all ops
 from ltensor.ir.function import Function
 from ltensor.ir.text import print_function
 from ltensor.passes.manager import run_pipeline
-from ltensor.passes.pipeline import LEVELS
+from ltensor.passes.pipeline import LEVELS, optimize
+from ltensor.testing import compile_graph
 
 _SETTINGS = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -78,3 +79,18 @@ def test_a_second_run_changes_nothing_more(function: Function) -> None:
     once = run_pipeline(function, "repeat(canonicalize,fold_constants)")
     assert run_pipeline(once.function, "canonicalize").function is once.function
     assert len(once.records) < 20
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(graphs(most=7))
+def test_native_code_agrees(function: Function) -> None:
+    try:
+        expected, tame = run(function, _arguments())
+    except ValueError:
+        assume(False)
+    assume(tame)
+    native = compile_graph(function.inputs, function.outputs, optimize)(*_arguments())
+    tolerance = 1e-3 if "f32" in print_function(function) else 1e-8
+    for a, b in zip(native, expected, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)

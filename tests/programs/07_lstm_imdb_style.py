@@ -182,7 +182,7 @@ def main():
 
     first = float(f_cost(bx, bm, labels))
     use_noise.set_value(1.0)
-    for _ in range(120):
+    for _ in range(400):
         f_grad_shared(bx, bm, labels)
         assert f_update(0.01) == []
     use_noise.set_value(0.0)

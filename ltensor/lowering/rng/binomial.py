@@ -5,8 +5,8 @@ the caller until another pair comes; like NumPy's, the cache never changes a dra
 Kachitvichyanukul and Schmeiser's rejection from a triangle, two parallelograms and two
 exponential tails; the step numbers are those of their paper.
 
-Since NumPy 2.4 the logarithm of 1 - p is log1p(-p) everywhere but in `RandomState.binomial`, so
-there are two inversions: the multinomial takes the one that the NumPy at hand takes.
+In NumPy 2.4 the logarithm of 1 - p is log1p(-p) everywhere but in `RandomState.binomial`, so there
+are two inversions: the multinomial takes the one that the NumPy at hand takes.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _btpe_accepts(m: Module) -> None:
         f.ret_if(height < t - rho, 1)
         f.ret_if(height > t + rho, 0)
         x1, f1 = (y + 1).to_double(), (mode + 1).to_double()
-        # In doubles from the start: it shows in the draws once n passes 2**53.
+        # In doubles from the start, as since NumPy 2.4: it shows in the draws once n passes 2**53.
         z = n.to_double() + 1.0 - mode.to_double()
         w = n.to_double() - y.to_double() + 1.0
         total = cache.get("xm") * f.call("log", f1 / x1)

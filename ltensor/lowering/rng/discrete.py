@@ -209,19 +209,32 @@ def _randint(m: Module) -> None:
 def multinomial_uses_log1p() -> bool:
     """Whether this NumPy's `RandomState.multinomial` takes log(1 - p) as log1p(-p).
 
-    Its stream is not frozen there: the choice came in with NumPy 2.4 and shows for small p. At
+    Its stream is not frozen there: NumPy 2.4 does, others do not, and it shows for small p. At
     this p the plain logarithm is 0, and the count is 0 for certain instead of about 25.
     """
     counts = np.random.RandomState(0).multinomial(5 * 10**17, [5e-17, 1.0])
     return bool(counts[0] > 0)
 
 
+def multinomial_draws_the_certain() -> bool:
+    """Whether this NumPy's `RandomState.multinomial` draws also for no trials and for p = 0.
+
+    Since NumPy 2.5 its counts come from the frozen binomial, which always draws.
+    """
+    stream = np.random.RandomState(0)
+    before = stream.get_state(legacy=False)["state"]["pos"]
+    stream.multinomial(0, [0.5, 0.5])
+    return bool(stream.get_state(legacy=False)["state"]["pos"] != before)
+
+
 def _trial(m: Module) -> None:
-    """A binomial draw of the multinomial, which draws nothing when the outcome is certain."""
+    """A binomial draw of the multinomial; most NumPys draw nothing when the outcome is certain."""
     method = "binomial_log1p" if multinomial_uses_log1p() else "binomial"
+    skips = not multinomial_draws_the_certain()
     with m.function("trial", "i64", METHOD_PARAMS, local="") as f:
         state, n, p, cache = f.args(*METHOD_PARAMS)
-        f.ret_if(n.eq(0) | p.eq(0.0), 0)
+        if skips:
+            f.ret_if(n.eq(0) | p.eq(0.0), 0)
         f.ret(f.call(method, state, n, p, cache))
 
 

@@ -193,9 +193,9 @@ def _build_sum(terms: Terms, total: Any | None, out: Variable) -> Variable:
 # --------------------------------------------------------------------------------- products
 
 
-def collect_product(node: Apply, uses: Uses) -> Terms:
-    """The factors and divisors of the tree of ``node``."""
-    root = node.outputs[0]
+def collect_product(tree: Apply | Variable, uses: Uses) -> Terms:
+    """The factors and divisors of a variable, or of what a node with one output computes."""
+    root = tree if isinstance(tree, Variable) else tree.outputs[0]
     divides = not dt.is_discrete(dtype_of(root))
     terms = Terms()
     work: list[tuple[Variable, bool]] = [(root, False)]
@@ -260,6 +260,8 @@ def shorten_product(node: Apply, uses: Uses) -> Variable | None:
         ratio = _safe_ratio(above, below)
         if ratio is not None:
             above, below, gain, n_below = ratio, above.dtype.type(1), True, 0
+    elif n_below and not n_above and _is_power_of_two(below):
+        above, below, gain = 1 / below, above, True
     if n_below and below == 1:
         gain = True
     if n_above > 1 or n_below > 1 or (n_above and above == 1 and (terms.up or not terms.down)):
@@ -286,6 +288,15 @@ def product_of(terms: Terms, dtype: str) -> tuple[Any, Any]:
                 total = total * value.astype(dtype)
             results.append(total[()])
     return results[0], results[1]
+
+
+def _is_power_of_two(value: Any) -> bool:
+    """Whether dividing by ``value`` is exactly multiplying by its inverse."""
+    if np.iscomplexobj(value) or value == 1:
+        return False
+    fraction, exponent = np.frexp(value)
+    limit = np.finfo(value.dtype).maxexp - 4
+    return bool(abs(fraction) == 0.5 and abs(int(exponent)) < limit)
 
 
 def _safe_ratio(above: Any, below: Any) -> Any | None:

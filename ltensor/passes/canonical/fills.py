@@ -112,8 +112,8 @@ def _same_size(inner: Apply, axis: int, others: list[Variable]) -> bool:
     for other in others:
         if pattern(other)[axis]:
             continue
-        inner = made_by(other, Alloc)
-        if inner is not None and inner.inputs[1 + axis] is size:
+        same = made_by(other, Alloc)
+        if same is not None and same.inputs[1 + axis] is size:
             return True
         if _is_dim(size, other, axis):
             return True

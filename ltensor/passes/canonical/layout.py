@@ -113,7 +113,7 @@ def _own_shape(x: Variable, sizes: list[Variable]) -> bool:
     for axis, size in enumerate(sizes):
         known = constant_value(size)
         source = made_by(size, ShapeI)
-        if source is not None and source.op.axis == axis and source.inputs[0] is x:  # type: ignore[attr-defined]
+        if source is not None and source.op.axis == axis and source.inputs[0] is x:
             continue
         if known is not None and int(known) == x.type.shape[axis]:
             continue
@@ -178,6 +178,44 @@ def _elements(x: Variable) -> list[Variable] | None:
             for k, size in enumerate(source.type.shape)
         ]
     return None
+
+
+@RULES.rule("subtensor")
+def static_index(node: Apply) -> Variable | None:
+    """Numbers that are known go from the operands into the op; ``x[:n]`` of a size ``n`` is all."""
+    op: Any = node.op
+    x, *scalars = node.inputs
+    if not scalars:
+        return None
+    rest = iter(scalars)
+    kept: list[Variable] = []
+
+    def number_of(entry: Any, axis: int, stop: bool) -> Any:
+        if not isinstance(entry, str):
+            return entry
+        scalar = next(rest)
+        known = constant_value(scalar)
+        if known is not None:
+            return int(known)
+        source = made_by(scalar, ShapeI)
+        if stop and source is not None and source.inputs[0] is x and source.op.axis == axis:
+            return None
+        kept.append(scalar)
+        return entry
+
+    entries = []
+    for axis, entry in enumerate(op.idx_list):
+        if isinstance(entry, tuple):
+            first, last, step = entry
+            first = number_of(first, axis, False)
+            # with a negative step the stop is not the end
+            last = number_of(last, axis, step is None or (isinstance(step, int) and step > 0))
+            entries.append((first, last, number_of(step, axis, False)))
+        else:
+            entries.append(number_of(entry, axis, False))
+    if len(kept) == len(scalars):
+        return None
+    return apply_op(type(op)(tuple(entries)), x, *kept)
 
 
 @RULES.rule("subtensor")

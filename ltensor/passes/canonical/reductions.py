@@ -40,7 +40,7 @@ def reduce_of_view(node: Apply) -> Variable | None:
     inner = made_by(x, DimShuffle)
     if inner is None:
         return None
-    order = inner.op.new_order  # type: ignore[attr-defined]
+    order = inner.op.new_order
     reduced = op.reduced_axes(x.type.ndim)
     source = inner.inputs[0]
     if len(reduced) == x.type.ndim:

@@ -150,7 +150,7 @@ def _divisor_inside(terms: Terms, power: Variable) -> bool:
         if view is None or view.inputs[0].owner is None or not is_real(factor):
             continue
         inner = view.inputs[0]
-        parts = collect_product(view.inputs[0].owner, ANY_USES)
+        parts = collect_product(view.inputs[0], ANY_USES)
         for divisor in parts.down:
             value = _normalized(power, divisor, view)
             if value is None:

@@ -45,7 +45,7 @@ def _multiplied_in(terms: Terms, total: Variable, owner: Apply, out: Variable) -
     parts = []
     for variable in owner.inputs:
         if variable.owner is not None and is_real(variable) and pattern(variable) == pattern(total):
-            parts.append(collect_product(variable.owner, ANY_USES))
+            parts.append(collect_product(variable, ANY_USES))
         else:
             parts.append(Terms(up=[variable]))
     common = [v for v in dict.fromkeys(terms.up) if any(v in part.down for part in parts)]

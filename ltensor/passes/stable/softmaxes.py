@@ -26,7 +26,7 @@ def divided(value: Variable, divisor: Any, depth: int = 3) -> Variable | None:
         if any(part is None for part in parts):
             return None
         return apply_op(value.owner.op, *parts)
-    terms = collect_product(value.owner, ANY_USES)
+    terms = collect_product(value, ANY_USES)
     for k, factor in enumerate(terms.down):
         if divisor(factor):
             del terms.down[k]
@@ -70,7 +70,7 @@ def gradient_of_indexed_log(node: Apply) -> Variable | None:
     g, s = node.inputs
     sign, target = _without_sign(g)
     inner = made_by(target, "advanced_inc_subtensor") or made_by(target, "inc_subtensor")
-    if inner is None or inner.op.set_instead_of_inc:  # type: ignore[attr-defined]
+    if inner is None or inner.op.set_instead_of_inc:
         return None
     base, values, *index = inner.inputs
     if not is_number(base, 0):
