@@ -12,8 +12,7 @@ from ltensor.version import __version__ as __version__
 
 # isort: split
 import ltensor.ops.all  # noqa: F401 - declares all operations
-from ltensor import tensor
-from ltensor.gradient import Lop, Rop, grad, hessian, jacobian, subgraph_grad, verify_grad
+from ltensor import gradient, printing, scan_module, tensor
 from ltensor.builders import OpFromGraph
 from ltensor.compile_modes import (
     FAST_COMPILE,
@@ -24,19 +23,17 @@ from ltensor.compile_modes import (
     predefined_modes,
 )
 from ltensor.compile_ops import as_op
-from ltensor.builders import OpFromGraph
-from ltensor.compile_ops import as_op
-from ltensor.compiled import CompiledFunction as Function, FunctionMaker
+from ltensor.compiled import CompiledFunction as Function
+from ltensor.compiled import FunctionMaker
 from ltensor.function import function
-from ltensor.graph_tools import clone
+from ltensor.gradient import Lop, Rop, grad, hessian, jacobian, subgraph_grad, verify_grad
 from ltensor.graph_tools import clone
 from ltensor.io import In, Out, Param
+from ltensor.printing import pp
 from ltensor.profiling import ProfileStats
-from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan  # noqa: A004
+from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan
 from ltensor.shared import SharedVariable, shared
 from ltensor.tensor import dot
-from ltensor import gradient, printing, scan_module
-from ltensor.printing import pp
 
 __all__ = [
     "FAST_COMPILE",
@@ -59,9 +56,7 @@ __all__ = [
     "Type",
     "Variable",
     "as_op",
-    "as_op",
     "change_flags",
-    "clone",
     "clone",
     "config",
     "dot",

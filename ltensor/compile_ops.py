@@ -16,7 +16,8 @@ from ltensor.ops.identity import (
     specify_shape,
     view_op,
 )
-from ltensor.ops.shape import Shape, ShapeI as Shape_i, set_flags, shape, shape_i
+from ltensor.ops.shape import Shape, set_flags, shape, shape_i
+from ltensor.ops.shape import ShapeI as Shape_i
 
 __all__ = [
     "DeepCopyOp",

@@ -256,7 +256,7 @@ def subgraph_grad(
 # --------------------------------------------------------------------------------- operators
 
 
-def Lop(  # noqa: N802 - Theano's name
+def Lop(
     f: Any,
     wrt: Any,
     eval_points: Any,
@@ -279,7 +279,7 @@ def Lop(  # noqa: N802 - Theano's name
     )
 
 
-def Rop(f: Any, wrt: Any, eval_points: Any, disconnected_outputs: str = "raise") -> Any:  # noqa: N802
+def Rop(f: Any, wrt: Any, eval_points: Any, disconnected_outputs: str = "raise") -> Any:
     """The Jacobian of ``f`` with respect to ``wrt`` times the vector ``eval_points``.
 
     Computed as the transpose of a transposed product (two reverse sweeps), so that it is defined
@@ -330,7 +330,7 @@ def jacobian(
     consider_constant: Any = None,
     disconnected_inputs: str = "raise",
 ) -> Any:
-    """Derivatives of all elements of a scalar or vector: ``result[i] = d expression[i] / d wrt``."""
+    """Derivatives of every item of a scalar or vector: ``result[i] = d expression[i] / d wrt``."""
     from ltensor.scan import scan
 
     expression = as_tensor(expression)
@@ -391,7 +391,7 @@ def hessian(
 # --------------------------------------------------------------------------------- checking
 
 
-class numeric_grad:  # noqa: N801 - Theano's name
+class numeric_grad:
     """Finite differences of a NumPy function.
 
     Attributes
@@ -399,7 +399,7 @@ class numeric_grad:  # noqa: N801 - Theano's name
     gf : list of ndarray, or ndarray
     """
 
-    type_eps = {"float64": 1e-7, "float32": 3e-4, "float16": 1e-1}  # noqa: RUF012
+    type_eps = {"float64": 1e-7, "float32": 3e-4, "float16": 1e-1}
 
     def __init__(self, f: Any, pt: Any, eps: float | None = None, out_type: Any = None) -> None:
         single = isinstance(pt, np.ndarray)

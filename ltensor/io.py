@@ -60,7 +60,7 @@ class In:
     __repr__ = __str__
 
 
-def Param(  # noqa: N802 - Theano's name
+def Param(
     variable: Variable,
     default: Any = None,
     name: str | None = None,

@@ -1,8 +1,8 @@
 """The kernel program: scalar SSA values in nested scopes of loops and branches, and buffers.
 
 This is the level where both targets meet. Sizes are values; nothing is said of vectors or threads
-except that a loop *may* be run in vector lanes (``kind='vector'``) or in parallel (``parallel``: its
-steps may run in any order or at once; loops inside it say so for themselves).
+except that a loop *may* be run in vector lanes (``kind='vector'``) or in parallel (``parallel``:
+its steps may run in any order or at once; loops inside it say so for themselves).
 
 Pure values live in the outermost scope in which their operands exist, so everything that does not
 change in a loop stands before it: invariant code motion by construction. Loads, stores and calls
@@ -138,7 +138,7 @@ class If:
 
 @dataclass(eq=False)
 class View:
-    """A buffer, or a strided window of one: element ``i`` stands at ``offset + sum(i_k * stride_k)``.
+    """A buffer, or a strided window of one: element ``i`` is at ``offset + sum(i_k * stride_k)``.
 
     ``strides`` is None for a dense C-ordered window; strides count elements.
     """

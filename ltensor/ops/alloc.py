@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ltensor.config import config
-from ltensor.ir import build, dtypes as dt
+from ltensor.ir import build
+from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type

@@ -24,7 +24,7 @@ from ltensor.ops.linalg import (
 )
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
-from ltensor.ops.shape import dimshuffle, dims_of, reshape, set_flags
+from ltensor.ops.shape import dims_of, dimshuffle, reshape, set_flags
 
 
 class BatchedDot(DeclaredOp):

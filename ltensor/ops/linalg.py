@@ -13,7 +13,7 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
-from ltensor.ops.shape import dimshuffle, dims_of, reshape, set_flags
+from ltensor.ops.shape import dims_of, dimshuffle, reshape, set_flags
 
 
 def product_symbol(dtype: str, batched: bool = False) -> str:

@@ -11,8 +11,9 @@ region        holds sub-graphs (scan, ifelse); lowered by the lowering itself
 python        a user's ``perform``, called back
 ============  ==================================================================================
 
-The emitter that ``element``, ``combine`` and ``lower`` receive is `ltensor.lowering.builder.Builder`
-(or anything with its methods: ``add``, ``mul``, ``select``, ``exp``, ``load``, ``loop``, ...).
+The emitter that ``element``, ``combine`` and ``lower`` receive is
+`ltensor.lowering.builder.Builder` (or anything with its methods: ``add``, ``mul``, ``select``,
+``exp``, ``load``, ``loop``, ...).
 """
 
 from __future__ import annotations

@@ -350,8 +350,8 @@ def _apply(op: type[ReduceOp], x: Any, axis: Axes, keepdims: bool, **more: Any) 
     return keep_dims(x, result, axes) if keepdims else result
 
 
-def sum(  # noqa: A001 - the field's name
-    input: Any,  # noqa: A002
+def sum(
+    input: Any,
     axis: Axes = None,
     dtype: Any = None,
     keepdims: bool = False,
@@ -369,7 +369,7 @@ def sum(  # noqa: A001 - the field's name
 
 
 def prod(
-    input: Any,  # noqa: A002
+    input: Any,
     axis: Axes = None,
     dtype: Any = None,
     keepdims: bool = False,
@@ -387,28 +387,28 @@ def prod(
     )
 
 
-def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:  # noqa: A001
+def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:
     """Largest element over ``axis``."""
     return _apply(Max, x, axis, keepdims)
 
 
-def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:  # noqa: A001
+def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:
     """Smallest element over ``axis``."""
     return _apply(Min, x, axis, keepdims)
 
 
-def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:  # noqa: A001
+def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:
     """Whether any element is true."""
     return _apply(Any_, x, axis, keepdims)
 
 
-def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:  # noqa: A001
+def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Variable:
     """Whether all elements are true."""
     return _apply(All_, x, axis, keepdims)
 
 
 def mean(
-    input: Any,  # noqa: A002
+    input: Any,
     axis: Axes = None,
     dtype: Any = None,
     op: bool = False,
@@ -436,7 +436,7 @@ def mean(
 
 
 def var(
-    input: Any,  # noqa: A002
+    input: Any,
     axis: Axes = None,
     ddof: int = 0,
     keepdims: bool = False,
@@ -457,7 +457,7 @@ def var(
 
 
 def std(
-    input: Any,  # noqa: A002
+    input: Any,
     axis: Axes = None,
     ddof: int = 0,
     keepdims: bool = False,

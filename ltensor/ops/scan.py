@@ -94,6 +94,16 @@ class Scan(DeclaredOp):
     def regions(self) -> tuple[Function, ...]:
         return (self.body,)
 
+    @property
+    def inputs(self) -> Sequence[Variable]:
+        """What a step reads; programs that walk graphs look inside by these two."""
+        return self.body.inputs
+
+    @property
+    def outputs(self) -> Sequence[Variable]:
+        """What a step computes, the stop condition last."""
+        return self.body.outputs
+
     def with_regions(self, regions: Sequence[Function]) -> Scan:
         """The same loop around another body with the same slots."""
         return self.replace(body=regions[0])

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.ir import build, dtypes as dt
+from ltensor.ir import build
+from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType, disconnected_type, tensor_type
@@ -256,8 +257,7 @@ class Reshape(DeclaredOp):
             ) from error
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        from ltensor.ops.arithmetic import switch
-        from ltensor.ops.arithmetic import int_div, maximum, mul, neg
+        from ltensor.ops.arithmetic import int_div, maximum, mul, neg, switch
         from ltensor.ops.cast import cast
         from ltensor.ops.compare import eq
 

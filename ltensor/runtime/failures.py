@@ -1,4 +1,4 @@
-"""Run-time errors: what a check recorded becomes Theano's exception with shapes and the user's line.
+"""Run-time errors: a check's record becomes Theano's exception with shapes and the user's line.
 
 The first line comes from the table in `ltensor.runtime.failure_kinds`.
 """

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ltensor.random import MRG_RandomStreams, RandomStreams
 from seeds.recipes import MRG, random_states
 
 import ltensor
+from ltensor.random import MRG_RandomStreams, RandomStreams
 
 Draw = Callable[[np.random.RandomState], Any]
 
