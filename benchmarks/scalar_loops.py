@@ -54,12 +54,15 @@ def compile_c() -> ctypes.CDLL:
     source, library = folder / "loops.c", folder / "loops.so"
     source.write_text(C_SOURCE)
     subprocess.run(
-        ["gcc", "-O3", "-march=native", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True
+        ["gcc", "-O3", "-march=native", "-shared", "-fPIC", "-o", library, source, "-lm"],
+        check=True,
     )
     return ctypes.CDLL(str(library))
 
 
-def cases(steps: int, lib: ctypes.CDLL) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+def cases(
+    steps: int, lib: ctypes.CDLL
+) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Name -> (ltensor, C), both without arguments, both returning the result."""
     rng = np.random.default_rng(0)
     data = rng.normal(size=steps)
@@ -135,7 +138,9 @@ def main() -> None:
                 start = time.perf_counter()
                 call()
                 kept.append(time.perf_counter() - start)
-    print(f"{'':28s} {'ltensor':>9s} {'C':>9s} {'ratio':>6s}   ({options.steps} steps, ns per step)")
+    print(
+        f"{'':28s} {'ltensor':>9s} {'C':>9s} {'ratio':>6s}   ({options.steps} steps, ns per step)"
+    )
     for name, (ours, c) in times.items():
         a, b = statistics.median(ours), statistics.median(c)
         scale = 1e9 / options.steps

@@ -62,7 +62,9 @@ class CompiledFunction(NativeCallable):
     profile : ProfileStats or None
     """
 
-    def __init__(self, maker: FunctionMaker, linked: Linked, defaults: list[Container | None]) -> None:
+    def __init__(
+        self, maker: FunctionMaker, linked: Linked, defaults: list[Container | None]
+    ) -> None:
         self.maker = maker
         self.name = maker.name
         self.profile = maker.profile
@@ -78,6 +80,11 @@ class CompiledFunction(NativeCallable):
             and not maker.input_updates
             and not any(s.strict for s in maker.specs)
         )
+        # Python called back, and other threads meanwhile, may replace the values of shared
+        # variables, whose memory the native code goes on reading: the arrays are held for the call
+        calls_back = any(kind == "callback" for kind, _ in linked.lowered.table)
+        self._cells = [_cell(v) for v in maker.request.shared] if calls_back else []
+        plain = plain and not self._cells
         if plain:
             self._install_entry(linked.address, linked)
 
@@ -89,7 +96,9 @@ class CompiledFunction(NativeCallable):
         keep = kwargs.pop("output_subset", None)
         values = self._arguments(args, kwargs)
         inner = time.perf_counter() if profile is not None else 0.0
+        held = [cell.array for cell in self._cells]
         result = self._native(*values)
+        del held
         if profile is not None:
             profile.record(time.perf_counter() - started, time.perf_counter() - inner)
         maker = self.maker
@@ -148,7 +157,11 @@ class CompiledFunction(NativeCallable):
         except (TypeError, ValueError, OverflowError) as error:
             self._explain(error, position, spec)
             raise
-        if not array.flags.c_contiguous or not array.dtype.isnative or type(array) is not np.ndarray:
+        if (
+            not array.flags.c_contiguous
+            or not array.dtype.isnative
+            or type(array) is not np.ndarray
+        ):
             array = np.array(array, dtype=kind.numpy_dtype, order="C", copy=True, subok=False)
         return array
 
@@ -246,13 +259,19 @@ class CompiledFunction(NativeCallable):
         maker = self.maker
         request = copy.copy(maker.request)
         if swap:
-            mapping = {old: new for old, new in swap.items()}
-            request.replace_shared(mapping)
+            request.replace_shared(swap)
         if delete_updates:
             request.drop_updates()
         new = FunctionMaker(
-            maker.specs, request, maker.keys, maker.returns, maker.mode, name or self.name,
-            maker.caller, bool(profile), time.perf_counter(),
+            maker.specs,
+            request,
+            maker.keys,
+            maker.returns,
+            maker.mode,
+            name or self.name,
+            maker.caller,
+            bool(profile),
+            time.perf_counter(),
         )
         made = new.create()
         for mine, theirs in zip(self.defaults, made.defaults, strict=True):
@@ -269,9 +288,10 @@ class CompiledFunction(NativeCallable):
         return pickle.loads(pickle.dumps(self))
 
     def __reduce__(self) -> Any:
-        return _remake, (self.maker.recipe(), [
-            None if c is None else c.get() for c in self.defaults
-        ])
+        return _remake, (
+            self.maker.recipe(),
+            [None if c is None else c.get() for c in self.defaults],
+        )
 
     def __repr__(self) -> str:
         return f"<ltensor function {self.name!r}>"
@@ -341,7 +361,13 @@ class FunctionMaker:
     def recipe(self) -> tuple[Any, ...]:
         """What makes this maker again in another process."""
         return (
-            self.specs, self.request, self.keys, self.returns, self.mode, self.name, self.caller,
+            self.specs,
+            self.request,
+            self.keys,
+            self.returns,
+            self.mode,
+            self.name,
+            self.caller,
             self.wants_profile,
         )
 
@@ -388,9 +414,7 @@ class FunctionMaker:
                 )
         function = CompiledFunction(self, linked, defaults)
         if self.profile is not None:
-            self.profile.compiled(
-                optimized, time.perf_counter() - self.started, optimize_seconds
-            )
+            self.profile.compiled(optimized, time.perf_counter() - self.started, optimize_seconds)
         hooks.compiled(
             hooks.CompileRecord(
                 name=self.name,
@@ -415,4 +439,3 @@ def _cell(variable: SharedVariable) -> Any:
             "which native code cannot read. Use an array, a number or a RandomState."
         )
     return cell
-

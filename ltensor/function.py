@@ -138,8 +138,12 @@ def rebuild_collect_shared(
     single = isinstance(outputs, Variable)
     specs = [_as_input(v, None) for v in inputs or []]
     request = _Request(
-        specs, [outputs] if single else list(outputs or []), _pairs(updates), _pairs(replace),
-        no_default_updates, rebuild_strict,
+        specs,
+        [outputs] if single else list(outputs or []),
+        _pairs(updates),
+        _pairs(replace),
+        no_default_updates,
+        rebuild_strict,
     )
     request.rebuild()
     changed = OrderedDict(zip(request.updated, request.new_values, strict=True))
@@ -375,9 +379,12 @@ class _Request:
                     "theano.clone(f(x), replace={x: g(x)}))`."
                 )
             if old in result:
-                raise AssertionError("When using 'givens' or 'replace' with several (old_v, new_v) "
-                                     "replacement pairs, you can not have a new_v variable depend "
-                                     "on an old_v one.", old)
+                raise AssertionError(
+                    "When using 'givens' or 'replace' with several (old_v, new_v) "
+                    "replacement pairs, you can not have a new_v variable depend "
+                    "on an old_v one.",
+                    old,
+                )
             result[old] = _fit_given(old, new, self.strict)
             self.touched |= set(inputs_of([result[old]]))
         return result
@@ -422,9 +429,9 @@ class _Request:
             if new.type != found.type:
                 raise ValueError(f"Type mismatch: {found.type} cannot be replaced by {new.type}")
             table[found] = new
-        every = substitute([*self.outputs, *self.new_values], table)
-        self.outputs = every[: len(self.outputs)]
-        self.new_values = every[len(self.outputs) :]
+        n, m = len(self.outputs), len(self.outputs) + len(self.new_values)
+        every = substitute([*self.outputs, *self.new_values, *self.input_updates], table)
+        self.outputs, self.new_values, self.input_updates = every[:n], every[n:m], every[m:]
         self.updated = [table.get(v, v) for v in self.updated]
         self.shared = [table.get(v, v) for v in self.shared]
 
@@ -439,7 +446,8 @@ class _Request:
                 raise MissingInputError(
                     f"Input {node.inputs.index(variable)} of the graph (indices start from 0), "
                     f"used to compute {node}, was not provided and not given a value. Use the "
-                    "Theano flag exception_verbosity='high', for more information on this error.\n ",
+                    "Theano flag exception_verbosity='high', for more information on this "
+                    "error.\n ",
                     variable=variable,
                 )
         raise MissingInputError(

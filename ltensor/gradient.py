@@ -176,9 +176,7 @@ def grad(
         gradient = gradients.get(target)
         if gradient is not None and isinstance(gradient.type, NullType):
             if null_gradients == "raise":
-                raise NullTypeGradError(
-                    "tensor.grad encountered a NaN. " + gradient.type.why_null
-                )
+                raise NullTypeGradError("tensor.grad encountered a NaN. " + gradient.type.why_null)
             results.append(gradient)
             continue
         if gradient is None or isinstance(gradient.type, DisconnectedType):
@@ -245,7 +243,10 @@ def subgraph_grad(
     targets = _as_list(wrt)
     known = dict(start or {})
     gradients = grad(
-        cost, [*ends, *targets], consider_constant=ends, disconnected_inputs="ignore",
+        cost,
+        [*ends, *targets],
+        consider_constant=ends,
+        disconnected_inputs="ignore",
         known_grads=known,
     )
     end_grads = gradients[: len(ends)]
@@ -305,7 +306,10 @@ def Rop(f: Any, wrt: Any, eval_points: Any, disconnected_outputs: str = "raise")
             continue
         probe = output.type.make_variable("probe")
         backward = grad(
-            None, targets, known_grads={output: probe}, disconnected_inputs="ignore",
+            None,
+            targets,
+            known_grads={output: probe},
+            disconnected_inputs="ignore",
             return_disconnected="None",
         )
         terms = [
@@ -335,19 +339,24 @@ def jacobian(
 
     expression = as_tensor(expression)
     if expression.type.ndim > 1:
-        raise ValueError("jacobian expects a 1 dimensional variable as `expression`. If not use "
-                         "flatten to make it a vector")
+        raise ValueError(
+            "jacobian expects a 1 dimensional variable as `expression`. If not use "
+            "flatten to make it a vector"
+        )
     use_list, use_tuple = isinstance(wrt, list), isinstance(wrt, tuple)
     targets = _as_list(wrt)
     if expression.type.ndim == 0:
         return format_as(
-            use_list, use_tuple,
+            use_list,
+            use_tuple,
             grad(expression, targets, consider_constant, disconnected_inputs),
         )
 
     def row(i: Variable, *refs: Variable) -> Any:
         return grad(
-            expression[i], targets, consider_constant=consider_constant,
+            expression[i],
+            targets,
+            consider_constant=consider_constant,
             disconnected_inputs=disconnected_inputs,
         )
 
@@ -373,7 +382,9 @@ def hessian(
                 "tensor.hessian expects a (list of) 1 dimensional variable as `wrt`"
             )
         first = grad(
-            cost, target, consider_constant=consider_constant,
+            cost,
+            target,
+            consider_constant=consider_constant,
             disconnected_inputs=disconnected_inputs,
         )
 
@@ -441,9 +452,11 @@ def verify_grad(
 
     points = [np.array(p) for p in pt]
     if rng is None:
-        raise TypeError("rng should be a valid instance of numpy.random.RandomState. You may want "
-                        "to use theano.tests.unittest_tools.verify_grad instead of "
-                        "theano.gradient.verify_grad.")
+        raise TypeError(
+            "rng should be a valid instance of numpy.random.RandomState. You may want "
+            "to use theano.tests.unittest_tools.verify_grad instead of "
+            "theano.gradient.verify_grad."
+        )
     kinds = [TensorType(str(p.dtype), tuple(s == 1 for s in p.shape)) for p in points]
     inputs = [k.make_variable(f"input {n}") for n, k in enumerate(kinds)]
     output = fun(*inputs)
@@ -469,7 +482,13 @@ def verify_grad(
             if wrong.any():
                 where = np.unravel_index(int(np.argmax(absolute)), absolute.shape)
                 raise GradientError(
-                    k, int(np.argmax(absolute)), absolute.shape, float(b[where]), float(a[where]),
-                    float(absolute[where]), float(relative[where]), abs_tol, rel_tol,
+                    k,
+                    int(np.argmax(absolute)),
+                    absolute.shape,
+                    float(b[where]),
+                    float(a[where]),
+                    float(absolute[where]),
+                    float(relative[where]),
+                    abs_tol,
+                    rel_tol,
                 )
-

@@ -51,7 +51,9 @@ class ProfileStats:
         self.compile_time += total
         self.optimizer_time += optimizing
 
-    def summary(self, file: IO[str] | None = None, n_ops_to_print: int = 20, n_apply_to_print: int = 20) -> None:
+    def summary(
+        self, file: IO[str] | None = None, n_ops_to_print: int = 20, n_apply_to_print: int = 20
+    ) -> None:
         """Print the profile."""
         out = sys.stderr if file is None else file
         print("\n".join(self._lines(n_ops_to_print, n_apply_to_print)), file=out)
@@ -66,9 +68,7 @@ class ProfileStats:
         ]
         if self.fct_call_time:
             share = 100 * self.vm_call_time / self.fct_call_time
-            lines.append(
-                f"  Time in Function.fn.__call__: {self.vm_call_time:e}s ({share:.3f}%)"
-            )
+            lines.append(f"  Time in Function.fn.__call__: {self.vm_call_time:e}s ({share:.3f}%)")
         lines += [
             f"  Total compile time: {self.compile_time:e}s",
             f"    Number of Apply nodes: {len(nodes)}",

@@ -34,9 +34,7 @@ class OrderedUpdates(OrderedDict):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, SharedVariable):
-            raise TypeError(
-                "OrderedUpdates keys must inherit from SharedVariable", key
-            )
+            raise TypeError("OrderedUpdates keys must inherit from SharedVariable", key)
         super().__setitem__(key, key.filter_update(value))
 
     def update(self, other: Any = None, **_: Any) -> None:  # type: ignore[override]
@@ -53,7 +51,7 @@ class OrderedUpdates(OrderedDict):
         return joined
 
 
-class until:  # noqa: N801 - Theano's name
+class until:
     """The loop ends after the first step for which ``condition`` is true."""
 
     def __init__(self, condition: Any) -> None:
@@ -114,8 +112,16 @@ def scan(
         As Theano's.
     """
     return _Builder(
-        fn, sequences, outputs_info, non_sequences, n_steps, truncate_gradient, go_backwards, name,
-        strict, return_list,
+        fn,
+        sequences,
+        outputs_info,
+        non_sequences,
+        n_steps,
+        truncate_gradient,
+        go_backwards,
+        name,
+        strict,
+        return_list,
     ).build()
 
 
@@ -160,8 +166,17 @@ class _Builder:
     """One call of `scan`."""
 
     def __init__(
-        self, fn: Any, sequences: Any, outputs_info: Any, non_sequences: Any, n_steps: Any,
-        truncate: int, go_backwards: bool, name: str | None, strict: bool, return_list: bool,
+        self,
+        fn: Any,
+        sequences: Any,
+        outputs_info: Any,
+        non_sequences: Any,
+        n_steps: Any,
+        truncate: int,
+        go_backwards: bool,
+        name: str | None,
+        strict: bool,
+        return_list: bool,
     ) -> None:
         self.fn = fn
         self.n_steps = n_steps
@@ -192,8 +207,10 @@ class _Builder:
         if isinstance(taps, (int, np.integer)):
             taps = [int(taps)]
         if not hasattr(entry, "type") and isinstance(entry, (list, tuple)):
-            raise AttributeError(f"'{type(entry).__name__}' object has no attribute 'type': "
-                                 "sequences must be variables or arrays")
+            raise AttributeError(
+                f"'{type(entry).__name__}' object has no attribute 'type': "
+                "sequences must be variables or arrays"
+            )
         variable = as_tensor(entry)
         if variable.type.ndim == 0:
             raise IndexError("too many indices for array: a sequence needs at least one dimension")
@@ -422,7 +439,10 @@ class _Builder:
             _copy_test_value(outer, argument, None)
         body_outputs = substitute(body_outputs, dict(zip(refs, ref_args, strict=True)))
         body_inputs = [
-            *rows, *[v for k in tap_slots for v in taps[k]], *carry_args, *ref_args,
+            *rows,
+            *[v for k in tap_slots for v in taps[k]],
+            *carry_args,
+            *ref_args,
         ]
         op = Scan(
             Function(body_inputs, body_outputs, self.name),
@@ -435,7 +455,11 @@ class _Builder:
             name=self.name,
         )
         results = op(
-            self._count(lengths), *arrays, *[inits[k] for k in tap_slots], *shared, *refs,
+            self._count(lengths),
+            *arrays,
+            *[inits[k] for k in tap_slots],
+            *shared,
+            *refs,
             return_list=True,
         )
         n_taps, n_shared = len(tap_slots), len(shared)
@@ -556,7 +580,8 @@ class _Builder:
             # the text itself is Theano's; Python 3.10 has no notes
             error.add_note(
                 f"The result was made here:\n{source.format()}"
-                f"Fix: give the initial state dtype {value.type.dtype}, or cast the result to {have}."
+                f"Fix: give the initial state dtype {value.type.dtype}, or cast the result to "
+                f"{have}."
             )
         raise error
 
@@ -628,25 +653,47 @@ def _output(value: Any) -> Variable:
 # --------------------------------------------------------------------------------- views
 
 
-def map(  # noqa: A001 - Theano's name
-    fn: Any, sequences: Any, non_sequences: Any = None, truncate_gradient: int = -1,
-    go_backwards: bool = False, mode: Any = None, name: str | None = None,
+def map(
+    fn: Any,
+    sequences: Any,
+    non_sequences: Any = None,
+    truncate_gradient: int = -1,
+    go_backwards: bool = False,
+    mode: Any = None,
+    name: str | None = None,
 ) -> tuple[Any, OrderedUpdates]:
     """``fn`` of every row."""
     return scan(
-        fn, sequences=sequences, outputs_info=[], non_sequences=non_sequences,
-        truncate_gradient=truncate_gradient, go_backwards=go_backwards, mode=mode, name=name,
+        fn,
+        sequences=sequences,
+        outputs_info=[],
+        non_sequences=non_sequences,
+        truncate_gradient=truncate_gradient,
+        go_backwards=go_backwards,
+        mode=mode,
+        name=name,
     )
 
 
 def reduce(
-    fn: Any, sequences: Any, outputs_info: Any, non_sequences: Any = None,
-    go_backwards: bool = False, mode: Any = None, name: str | None = None,
+    fn: Any,
+    sequences: Any,
+    outputs_info: Any,
+    non_sequences: Any = None,
+    go_backwards: bool = False,
+    mode: Any = None,
+    name: str | None = None,
 ) -> tuple[Any, OrderedUpdates]:
     """As `scan`, returning the last row only."""
     rows, updates = scan(
-        fn, sequences=sequences, outputs_info=outputs_info, non_sequences=non_sequences,
-        go_backwards=go_backwards, truncate_gradient=-1, mode=mode, name=name,
+        fn,
+        sequences=sequences,
+        outputs_info=outputs_info,
+        non_sequences=non_sequences,
+        go_backwards=go_backwards,
+        truncate_gradient=-1,
+        mode=mode,
+        name=name,
     )
     if isinstance(rows, (list, tuple)):
         return [r[-1] for r in rows], updates
@@ -654,7 +701,11 @@ def reduce(
 
 
 def foldl(
-    fn: Any, sequences: Any, outputs_info: Any, non_sequences: Any = None, mode: Any = None,
+    fn: Any,
+    sequences: Any,
+    outputs_info: Any,
+    non_sequences: Any = None,
+    mode: Any = None,
     name: str | None = None,
 ) -> tuple[Any, OrderedUpdates]:
     """`reduce` from the first row to the last."""
@@ -662,7 +713,11 @@ def foldl(
 
 
 def foldr(
-    fn: Any, sequences: Any, outputs_info: Any, non_sequences: Any = None, mode: Any = None,
+    fn: Any,
+    sequences: Any,
+    outputs_info: Any,
+    non_sequences: Any = None,
+    mode: Any = None,
     name: str | None = None,
 ) -> tuple[Any, OrderedUpdates]:
     """`reduce` from the last row to the first."""

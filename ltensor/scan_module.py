@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from ltensor.ops.scan import Scan
-from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan, until  # noqa: A004
+from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan, until
 
 __all__ = ["OrderedUpdates", "Scan", "foldl", "foldr", "map", "reduce", "scan", "until"]

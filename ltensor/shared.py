@@ -1,6 +1,6 @@
 """Shared variables: values that live between calls and that functions may update.
 
-Behaviour from Theano 1.0.5: dtypes of `shared`, copies unless ``borrow``, rank fixed, casts refused.
+Behaviour from Theano 1.0.5: dtypes of `shared`, copies unless ``borrow``, fixed ranks, no casts.
 """
 
 from __future__ import annotations

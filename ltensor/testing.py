@@ -130,7 +130,9 @@ def check_gradient(declaration: Declaration, sample: Sample, rng: np.random.Gene
     from ltensor.ops.reduce import sum as total
 
     shapes = [np.shape(v) for v in reference(inputs, outputs, arrays)]
-    weights = [rng.normal(size=s).astype(v.type.dtype) for s, v in zip(shapes, outputs, strict=True)]
+    weights = [
+        rng.normal(size=s).astype(v.type.dtype) for s, v in zip(shapes, outputs, strict=True)
+    ]
     terms = [total(mul(w, v)) for w, v in zip(weights, outputs, strict=True)]
     cost = terms[0] if len(terms) == 1 else add(*terms)
     gradients = grad(cost, [inputs[k] for k in wrt], disconnected_inputs="ignore")
@@ -145,9 +147,14 @@ def check_gradient(declaration: Declaration, sample: Sample, rng: np.random.Gene
                 moved = [a.copy() for a in arrays]
                 moved[position][index] += sign * step
                 values = reference(inputs, outputs, moved)
-                sides.append(sum(float((w * v).sum()) for w, v in zip(weights, values, strict=True)))
+                sides.append(
+                    sum(float((w * v).sum()) for w, v in zip(weights, values, strict=True))
+                )
             numeric[index] = (sides[0] - sides[1]) / (2 * step)
         np.testing.assert_allclose(
-            gradient, numeric, rtol=2e-4, atol=2e-5,
+            gradient,
+            numeric,
+            rtol=2e-4,
+            atol=2e-5,
             err_msg=f"{declaration.name} {sample.label} wrt {position}",
         )

@@ -84,7 +84,9 @@ def as_tensor(value: Any, name: str | None = None, ndim: int | None = None) -> V
         )
     if isinstance(value, Apply):
         if len(value.outputs) != 1 and value.op.default_output is None:
-            raise ValueError("It is ambiguous which output of a multi-output Op has to be fetched.", value)
+            raise ValueError(
+                "It is ambiguous which output of a multi-output Op has to be fetched.", value
+            )
         return as_tensor(value.default_output(), name, ndim)
     convert = getattr(value, "_as_TensorVariable", None)
     if convert is not None:
@@ -111,9 +113,7 @@ def _with_rank(value: Variable, ndim: int) -> Variable:
             (k for k, b in enumerate(value.type.broadcastable) if not b), value.type.ndim
         )
         if value.type.ndim - first_non_one > ndim:
-            raise ValueError(
-                f"TensorType could not be cast to have {ndim} dimensions", value.type
-            )
+            raise ValueError(f"TensorType could not be cast to have {ndim} dimensions", value.type)
         return rank_hook(value, tuple(range(value.type.ndim - ndim, value.type.ndim)))
     pad = ("x",) * (ndim - value.type.ndim)
     return rank_hook(value, pad + tuple(range(value.type.ndim)))

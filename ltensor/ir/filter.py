@@ -48,9 +48,7 @@ def filter_array(
     return array
 
 
-def _convert(
-    kind: TensorType, value: Any, strict: bool, allow_downcast: bool | None
-) -> np.ndarray:
+def _convert(kind: TensorType, value: Any, strict: bool, allow_downcast: bool | None) -> np.ndarray:
     if isinstance(value, np.memmap):
         value = np.asarray(value)
     if hasattr(value, "owner") and hasattr(value, "type") and not isinstance(value, np.ndarray):
@@ -63,8 +61,7 @@ def _convert(
     if strict:
         if isinstance(value, np.ndarray):
             raise TypeError(
-                f"{kind} expected a ndarray object with dtype = {kind.dtype} "
-                f"(got {value.dtype})."
+                f"{kind} expected a ndarray object with dtype = {kind.dtype} (got {value.dtype})."
             )
         raise TypeError(f"{kind} expected a ndarray object.", type(value))
     if allow_downcast:

@@ -44,9 +44,7 @@ class Type:
         mark_source(variable)
         return variable
 
-    def filter(
-        self, value: Any, strict: bool = False, allow_downcast: bool | None = None
-    ) -> Any:
+    def filter(self, value: Any, strict: bool = False, allow_downcast: bool | None = None) -> Any:
         """``value`` as this type stores it, or TypeError."""
         return value
 
@@ -180,7 +178,9 @@ class TensorType(Type):
             type(other) is TensorType
             and other.dtype == self.dtype
             and other.ndim == self.ndim
-            and all(b or not a for a, b in zip(self.broadcastable, other.broadcastable, strict=True))
+            and all(
+                b or not a for a, b in zip(self.broadcastable, other.broadcastable, strict=True)
+            )
         )
 
     def convert_variable(self, other: Variable) -> Variable | None:
@@ -209,7 +209,11 @@ class TensorType(Type):
     @staticmethod
     def values_eq(a: Any, b: Any) -> bool:
         a, b = np.asarray(a), np.asarray(b)
-        return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
+        return (
+            a.shape == b.shape
+            and a.dtype == b.dtype
+            and bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
+        )
 
     @staticmethod
     def values_eq_approx(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:

@@ -84,11 +84,16 @@ class Block:
         self.shapes: ShapeMap = ShapeMap.of(function)
         self._checked: set[Any] = set()
         self._equal: dict[Value, Value] = {}
+        # A loop reserves its results before it runs: what their sizes are made of comes first.
+        first: list[Variable] = []
         outputs = list(function.outputs)
         for node in function.nodes:
+            sizes = first if kind_of(node) == "region" else outputs
             for output in node.outputs:
                 if isinstance(output.type, TensorType):
-                    outputs.extend(self.shapes.shape(output) or ())
+                    sizes.extend(self.shapes.shape(output) or ())
+        asked = [dim for dim in first if dim.owner is not None and kind_of(dim.owner) == "shape"]
+        outputs = [*(dim for dim in first if dim not in asked), *outputs, *asked]
         stop = set(bound)
         self.nodes = [
             n for n in toposort(outputs, blockers=stop) if not all(o in stop for o in n.outputs)
@@ -172,7 +177,9 @@ class Block:
             waiting = [
                 u
                 for u in v.owner.inputs
-                if is_scalar(u) and u not in self.bound and u.owner is not None
+                if is_scalar(u)
+                and u not in self.bound
+                and u.owner is not None
                 and kind_of(u.owner) in ("pointwise", "shape")
             ]
             if kind_of(v.owner) == "pointwise" and waiting:
@@ -209,11 +216,7 @@ class Block:
             return view.dims[axis]
         dim = shape[axis]
         owner = dim.owner
-        if (
-            owner is not None
-            and kind_of(owner) == "shape"
-            and owner.inputs[0] is variable
-        ):
+        if owner is not None and kind_of(owner) == "shape" and owner.inputs[0] is variable:
             return self.value(variable).dims[axis]
         return self.scalar(dim)
 
@@ -386,8 +389,14 @@ class Block:
                 dims.extend(self.dims(operand))
         return dims
 
-    def check(self, condition: Any, kind: str, node: Apply, values: Sequence[Value] = (),
-              detail: tuple[Any, ...] = ()) -> None:
+    def check(
+        self,
+        condition: Any,
+        kind: str,
+        node: Apply,
+        values: Sequence[Value] = (),
+        detail: tuple[Any, ...] = (),
+    ) -> None:
         """A run-time check that also records all operand sizes."""
         numbers = (*values, *self._all_dims(node))
         self.b.check(condition, kind, node, numbers, detail, shapes_at=len(values))
@@ -584,8 +593,9 @@ class KernelContext:
         """Bind result ``position`` to a scalar or an existing buffer."""
         self.block.bound[self.node.outputs[position]] = value
 
-    def check(self, condition: Any, kind: str, values: Sequence[Value] = (),
-              detail: tuple[Any, ...] = ()) -> None:
+    def check(
+        self, condition: Any, kind: str, values: Sequence[Value] = (), detail: tuple[Any, ...] = ()
+    ) -> None:
         """Leave with an error of this node unless ``condition`` holds."""
         self.block.check(condition, kind, self.node, values, detail)
 

@@ -349,7 +349,12 @@ class Builder(ComplexArithmetic):
         x, y = self._number(a), self._number(b)
         if a.dtype == "int64" and x is not None and y is not None:
             table = {
-                "eq": x == y, "ne": x != y, "lt": x < y, "le": x <= y, "gt": x > y, "ge": x >= y,
+                "eq": x == y,
+                "ne": x != y,
+                "lt": x < y,
+                "le": x <= y,
+                "gt": x > y,
+                "ge": x >= y,
             }
             return self.const(table[op], "bool")
         if a is b and not is_float(a.dtype):
@@ -621,9 +626,7 @@ class Builder(ComplexArithmetic):
             return View(view.dtype, self.shifted(view, step), view.dims[1:])
         step = self.mul(index, view.strides[0])
         rest = view.strides[1:]
-        return View(
-            view.dtype, self.shifted(view, step), view.dims[1:], rest if rest else None
-        )
+        return View(view.dtype, self.shifted(view, step), view.dims[1:], rest if rest else None)
 
     def temporary(self, dtype: str, dims: Sequence[Value]) -> View:
         """A dense buffer of the call, allocated where its size is known."""
@@ -748,8 +751,13 @@ class Builder(ComplexArithmetic):
         return len(self.program.errors) - 1
 
     def check(
-        self, condition: Scalar, kind: str, node: Any, values: Sequence[Value] = (),
-        detail: tuple[Any, ...] = (), shapes_at: int | None = None,
+        self,
+        condition: Scalar,
+        kind: str,
+        node: Any,
+        values: Sequence[Value] = (),
+        detail: tuple[Any, ...] = (),
+        shapes_at: int | None = None,
     ) -> None:
         """Leave the function with an error unless ``condition`` holds. Not inside vector loops."""
         if self._number(condition) is True:

@@ -107,7 +107,8 @@ class ComplexArithmetic:
         t = self.sqrt(self.mul(half, self.add(size, self.abs(a.re))))
         zero = self.eq(t, 0.0)
         other = self.select(
-            zero, self.const(0.0, a.re.dtype),
+            zero,
+            self.const(0.0, a.re.dtype),
             self.div(self.abs(a.im), self.mul(self.select(zero, 1.0, t), 2.0)),
         )
         right = self.or_(self.gt(a.re, 0.0), self.eq(a.re, 0.0))
@@ -150,9 +151,7 @@ class ComplexArithmetic:
                 a.dtype,
             )
         if name == "tanh":
-            top = Complex(
-                self.mul(sinh(a.re), cos(a.im)), self.mul(cosh(a.re), sin(a.im)), a.dtype
-            )
+            top = Complex(self.mul(sinh(a.re), cos(a.im)), self.mul(cosh(a.re), sin(a.im)), a.dtype)
             bottom = Complex(
                 self.mul(cosh(a.re), cos(a.im)), self.mul(sinh(a.re), sin(a.im)), a.dtype
             )

@@ -218,9 +218,7 @@ class Plan:
                 if u in self.bound or isinstance(u, Constant) or u.owner is None:
                     continue
                 same = (
-                    pointwise
-                    and not is_scalar(u)
-                    and u.type.broadcastable == v.type.broadcastable
+                    pointwise and not is_scalar(u) and u.type.broadcastable == v.type.broadcastable
                 )
                 if self._through(u):
                     for leaf, identity in memo[u].items():
@@ -318,11 +316,7 @@ class Plan:
             if len(where) > 1 and not is_scalar(v) and self.cost(v) > EXPENSIVE
         }
         # store the innermost first: its readers may then be cheap
-        return {
-            v
-            for v in extra
-            if not any(u in extra for u in self._inner(v))
-        }
+        return {v for v in extra if not any(u in extra for u in self._inner(v))}
 
     def _inner(self, variable: Variable) -> Iterable[Variable]:
         assert variable.owner is not None

@@ -6,7 +6,17 @@ from ltensor.ir import dtypes as dt
 from ltensor.lowering.program import If, Loop, Scope, Value, walk
 
 _SERIAL_ONLY = frozenset(
-    ("call", "call_pointer", "check", "check_flag", "memcpy", "ensure", "alloc_output", "ptradd", "local")
+    (
+        "call",
+        "call_pointer",
+        "check",
+        "check_flag",
+        "memcpy",
+        "ensure",
+        "alloc_output",
+        "ptradd",
+        "local",
+    )
 )
 #: a reduction this short runs several independent accumulators, hiding the latency of its sum
 _SHORT_BODY = 14

@@ -269,9 +269,7 @@ class Renderer(InstructionText):
         step = self.lanes * unroll
         extent = self.scalar(loop.extent)
         whole = self.put(f"and i64 {extent}, {-step}")
-        accumulators = [
-            [self._start(c, k) for k in range(unroll)] for c in loop.carries
-        ]
+        accumulators = [[self._start(c, k) for k in range(unroll)] for c in loop.carries]
         accumulators = self._vector_part(loop, "0", whole, step, accumulators, masked=False)
         self.vectors = dict(outer)
         # the tail joins its contributions to the first accumulator
@@ -295,8 +293,10 @@ class Renderer(InstructionText):
         if carry.combine in ("add", "mul"):
             neutral = 0 if carry.combine == "add" else 1
             return f"splat ({scalar_type(carry.phi.dtype)} {literal(neutral, carry.phi.dtype)})"
-        return self.vector(carry.init) if carry.init.op == "const" else self.splat(
-            carry.phi.dtype, self.scalar(carry.init)
+        return (
+            self.vector(carry.init)
+            if carry.init.op == "const"
+            else self.splat(carry.phi.dtype, self.scalar(carry.init))
         )
 
     def _vector_part(
@@ -324,14 +324,10 @@ class Renderer(InstructionText):
             if masked:
                 rest = self.put(f"sub i64 {stop}, {here}")
                 spread = self.splat("int64", rest)
-                self.mask = self.put(
-                    f"icmp slt <{self.lanes} x i64> <{iota}>, {spread}"
-                )
+                self.mask = self.put(f"icmp slt <{self.lanes} x i64> <{iota}>, {spread}")
             if loop.index in analysis.need_vector:
                 spread = self.splat("int64", here)
-                self.vectors[loop.index] = self.put(
-                    f"add <{self.lanes} x i64> {spread}, <{iota}>"
-                )
+                self.vectors[loop.index] = self.put(f"add <{self.lanes} x i64> {spread}, <{iota}>")
             self.render_scope(loop.body)
             for number, c in enumerate(loop.carries):
                 assert c.next is not None
@@ -563,9 +559,7 @@ class Renderer(InstructionText):
         types = [scalar_type(a.dtype) for a in value.args]
         result = "void" if value.dtype == "void" else scalar_type(value.dtype)
         self.declares.add(f"declare {result} @{value.attr}({', '.join(types)})")
-        args = ", ".join(
-            f"{t} {self.scalar(a)}" for t, a in zip(types, value.args, strict=True)
-        )
+        args = ", ".join(f"{t} {self.scalar(a)}" for t, a in zip(types, value.args, strict=True))
         if result == "void":
             self.line(f"call void @{value.attr}({args})")
         else:

@@ -75,7 +75,15 @@ def literal(value: Any, dtype: str) -> str:
     return str(value - (1 << bits) if value >> (bits - 1) else value)
 
 
-_FLOAT_CMP = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "uno": "uno"}
+_FLOAT_CMP = {
+    "eq": "oeq",
+    "ne": "une",
+    "lt": "olt",
+    "le": "ole",
+    "gt": "ogt",
+    "ge": "oge",
+    "uno": "uno",
+}
 _FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 _UNARY = {
     "sqrt": "sqrt",
@@ -167,18 +175,14 @@ class InstructionText:
         if op in _UNARY:
             return self.intrinsic(f"llvm.{_UNARY[op]}.{suffix(dtype, lanes)}", kind, (kind,), args)
         if op == "copysign":
-            return self.intrinsic(
-                f"llvm.copysign.{suffix(dtype, lanes)}", kind, (kind, kind), args
-            )
+            return self.intrinsic(f"llvm.copysign.{suffix(dtype, lanes)}", kind, (kind, kind), args)
         if op == "frem":
             return self.put(f"frem {kind} {args[0]}, {args[1]}")
         if op == "math":
             return self.function(value.attr, dtype, lanes, args)
         raise NotImplementedError(f"instruction {op} of {dtype}")
 
-    def _extremum(
-        self, name: str, kind: str, dtype: str, args: Sequence[str], lanes: int
-    ) -> str:
+    def _extremum(self, name: str, kind: str, dtype: str, args: Sequence[str], lanes: int) -> str:
         # compare and select is what x86 does in two instructions; an unordered comparison with
         # the first operand propagates its NaN, the second one comes by the select's other side
         test = "ugt" if name == "maximum" else "ult"

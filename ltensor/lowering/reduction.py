@@ -79,8 +79,10 @@ def emit_reduction(block: Block, node: Apply) -> None:
 
     with ExitStack() as stack:
         for number, (axis, extent) in enumerate(outer):
-            vector = lanes_on_kept and number == len(outer) - 1 and not isinstance(
-                op.initial(b, dtype), Complex
+            vector = (
+                lanes_on_kept
+                and number == len(outer) - 1
+                and not isinstance(op.initial(b, dtype), Complex)
             )
             loop = stack.enter_context(
                 b.loop(

@@ -105,7 +105,10 @@ class _ScanLowering:
         seq_views = [self._view(s) for s in seqs]
         for number, view in enumerate(seq_views):
             b.check(
-                b.ge(view.dims[0], steps), "scan_sequence", self.node, (view.dims[0], steps),
+                b.ge(view.dims[0], steps),
+                "scan_sequence",
+                self.node,
+                (view.dims[0], steps),
                 (number,),
             )
         ref_values = [block.value(r) for r in refs]
@@ -135,8 +138,11 @@ class _ScanLowering:
         dtype = view.dtype
         depth = op.depth(slot)
         b.check(
-            b.ge(view.dims[0], depth), "scan_init", self.node,
-            (view.dims[0], b.const(depth)), (slot,),
+            b.ge(view.dims[0], depth),
+            "scan_init",
+            self.node,
+            (view.dims[0], b.const(depth)),
+            (slot,),
         )
         output = self.node.outputs[slot]
         keep = op.keep[slot]
@@ -314,8 +320,11 @@ class _ScanLowering:
             for have, want in zip(dims, target.dims, strict=True):
                 if not self.block.same(have, want):
                     self.b.check(
-                        self.b.eq(have, want), "scan_shape", self.node,
-                        (loop.index, *dims, *target.dims), (position, len(target.dims)),
+                        self.b.eq(have, want),
+                        "scan_shape",
+                        self.node,
+                        (loop.index, *dims, *target.dims),
+                        (position, len(target.dims)),
                     )
             return target
 
@@ -338,9 +347,7 @@ class _ScanLowering:
             variable = self.node.outputs[position]
             if state.is_carry:
                 block.bound[variable] = (
-                    final[0]
-                    if state.kind == "scalar"
-                    else View(state.dtype, final[0], state.dims)
+                    final[0] if state.kind == "scalar" else View(state.dtype, final[0], state.dims)
                 )
             elif state.trace is not None:
                 block.bound[variable] = self._cut(state.trace, done)

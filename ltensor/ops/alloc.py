@@ -233,7 +233,12 @@ class MakeVector(DeclaredOp):
         if all(e is None for e in eval_points):
             return [None]
         return [
-            self(*[zeros_like(x) if e is None else e for x, e in zip(inputs, eval_points, strict=True)])
+            self(
+                *[
+                    zeros_like(x) if e is None else e
+                    for x, e in zip(inputs, eval_points, strict=True)
+                ]
+            )
         ]
 
 
@@ -417,7 +422,10 @@ def _eye_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     for n, m, k in ((3, 3, 0), (2, 4, 1), (4, 2, -1), (0, 3, 0)):
         arrays = [np.asarray(v, dtype="int64") for v in (n, m, k)]
         yield Sample(
-            lambda n, m, k, dtype=dtype: Eye(dtype)(n, m, k), arrays, f"{n}x{m}", differentiable=False
+            lambda n, m, k, dtype=dtype: Eye(dtype)(n, m, k),
+            arrays,
+            f"{n}x{m}",
+            differentiable=False,
         )
 
 

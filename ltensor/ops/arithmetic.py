@@ -193,9 +193,11 @@ def _abs_types(*inputs: str) -> tuple[tuple[str, ...], str]:
 
 
 def _abs_vjp(x: list[Variable], y: Variable, g: Variable) -> list[Any]:
-    return [true_div(mul(g, x[0]), switch_nonzero(abs_(x[0])))] if dt.is_complex(
-        x[0].type.dtype
-    ) else [mul(g, sgn(x[0]))]
+    return (
+        [true_div(mul(g, x[0]), switch_nonzero(abs_(x[0])))]
+        if dt.is_complex(x[0].type.dtype)
+        else [mul(g, sgn(x[0]))]
+    )
 
 
 def switch_nonzero(x: Variable) -> Variable:
@@ -304,9 +306,7 @@ clip = elementwise(
     doc="Value limited to [low, high]; low wins where low > high.",
     types=_clip_types,
     ref=lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
-    emit=lambda e, x, low, high: e.select(
-        e.lt(x, low), low, e.select(e.gt(x, high), high, x)
-    ),
+    emit=lambda e, x, low, high: e.select(e.lt(x, low), low, e.select(e.gt(x, high), high, x)),
     vjp=_clip_vjp,
     arity=3,
     domain=[None, interval(-1, 0), interval(1, 2)],

@@ -65,4 +65,6 @@ def cast_dtype(op: Any) -> str | None:
 def identity_check(x: np.ndarray, dtype: str) -> bool:
     """Whether ``x`` survives a conversion to ``dtype`` and back."""
     with np.errstate(all="ignore"):
-        return bool(np.array_equal(x.astype(dtype).astype(x.dtype), x, equal_nan=x.dtype.kind in "fc"))
+        return bool(
+            np.array_equal(x.astype(dtype).astype(x.dtype), x, equal_nan=x.dtype.kind in "fc")
+        )

@@ -89,9 +89,7 @@ class Sweep:
         for output in node.outputs:
             g = total(output) if output in terms else None
             gradients.append(DisconnectedType().make_variable() if g is None else g)
-        active = [
-            k for k, g in enumerate(gradients) if not isinstance(g.type, DisconnectedType)
-        ]
+        active = [k for k, g in enumerate(gradients) if not isinstance(g.type, DisconnectedType)]
         if not active:
             return
         null = next((g for g in gradients if isinstance(g.type, NullType)), None)

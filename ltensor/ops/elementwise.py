@@ -173,9 +173,7 @@ class ElementwiseOp(DeclaredOp):
         if not operands:
             raise TypeError(f"{self.name} needs an operand")
         rank = max(v.type.ndim for v in operands)
-        operands = [
-            v if v.type.ndim == rank else broadcast_rank(v, rank) for v in operands
-        ]
+        operands = [v if v.type.ndim == rank else broadcast_rank(v, rank) for v in operands]
         kinds = [v.type for v in operands]
         return Apply(self, operands, [self.output_type(kinds).make_variable()])
 
@@ -280,7 +278,9 @@ def fit_gradient(gradient: Variable, x: Variable) -> Variable:
         gradient = broadcast_rank(gradient, x.type.ndim)
     axes = [
         k
-        for k, (a, b) in enumerate(zip(x.type.broadcastable, gradient.type.broadcastable, strict=True))
+        for k, (a, b) in enumerate(
+            zip(x.type.broadcastable, gradient.type.broadcastable, strict=True)
+        )
         if a and not b
     ]
     if axes:
@@ -289,7 +289,9 @@ def fit_gradient(gradient: Variable, x: Variable) -> Variable:
         gradient = reduce_sum(gradient, axis=axes, keepdims=True)
     missing = [
         k
-        for k, (a, b) in enumerate(zip(x.type.broadcastable, gradient.type.broadcastable, strict=True))
+        for k, (a, b) in enumerate(
+            zip(x.type.broadcastable, gradient.type.broadcastable, strict=True)
+        )
         if b and not a
     ]
     if missing:

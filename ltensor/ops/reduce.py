@@ -71,7 +71,10 @@ class ReduceOp(DeclaredOp):
     display = "Sum"
 
     def __init__(
-        self, axis: tuple[int, ...] | None = None, dtype: str | None = None, acc_dtype: str | None = None
+        self,
+        axis: tuple[int, ...] | None = None,
+        dtype: str | None = None,
+        acc_dtype: str | None = None,
     ) -> None:
         self.axis = None if axis is None else tuple(axis)
         self.dtype = dtype
@@ -163,9 +166,13 @@ class _Widening(ReduceOp):
         dtype = self.dtype or dt.reduced(source)
         acc = self.acc_dtype
         if acc is None:
-            acc = dt.upcast(dt.accumulator(dtype), dtype) if dt.is_float(dtype) or dt.is_complex(
-                dtype
-            ) else dt.reduced(source) if self.dtype is None else dt.upcast(dtype, "int64")
+            acc = (
+                dt.upcast(dt.accumulator(dtype), dtype)
+                if dt.is_float(dtype) or dt.is_complex(dtype)
+                else dt.reduced(source)
+                if self.dtype is None
+                else dt.upcast(dtype, "int64")
+            )
         return type(self)(self.axis, dtype, acc)
 
 
@@ -506,5 +513,13 @@ declare(Declaration("prod", "Product over axes.", Prod, reduction_samples(prod),
 declare(Declaration("max", "Largest element.", Max, reduction_samples(max, False), 0))
 _REAL = tuple(d for d in dt.ALL if not dt.is_complex(d))
 declare(Declaration("min", "Smallest element.", Min, reduction_samples(min, False), 0, _REAL))
-declare(Declaration("any", "Whether any is true.", Any_, reduction_samples(any), 0, differentiable=False))
-declare(Declaration("all", "Whether all are true.", All_, reduction_samples(all), 0, differentiable=False))
+declare(
+    Declaration(
+        "any", "Whether any is true.", Any_, reduction_samples(any), 0, differentiable=False
+    )
+)
+declare(
+    Declaration(
+        "all", "Whether all are true.", All_, reduction_samples(all), 0, differentiable=False
+    )
+)

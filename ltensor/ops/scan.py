@@ -181,7 +181,9 @@ class Scan(DeclaredOp):
         """Rows of initial state of a tap slot."""
         return max(self.lags[slot])
 
-    def split(self, inputs: Sequence[Any]) -> tuple[Any, list[Any], list[Any], list[Any], list[Any]]:
+    def split(
+        self, inputs: Sequence[Any]
+    ) -> tuple[Any, list[Any], list[Any], list[Any], list[Any]]:
         """Node inputs as (n_steps, sequences, initial rows, initial carries, refs)."""
         n, *rest = inputs
         a = self.n_seqs
@@ -192,7 +194,7 @@ class Scan(DeclaredOp):
     # ------------------------------------------------------------- node
 
     def make_node(self, *inputs: Any) -> Apply:
-        n, seqs, inits, carries, refs = self.split(inputs)
+        _, _, inits, carries, refs = self.split(inputs)
         if len(refs) != self.n_refs:
             raise ValueError(f"scan {self.name} takes {self.n_refs} refs, got {len(refs)}")
         outputs: list[Variable] = []
@@ -417,7 +419,9 @@ class Scan(DeclaredOp):
             table.append(row)
         return table
 
-    def L_op(self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]) -> list[Any]:
+    def L_op(
+        self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]
+    ) -> list[Any]:
         from ltensor.ops.scan_gradient import scan_pullback
 
         return scan_pullback(self, inputs, outputs, output_grads)

@@ -26,10 +26,10 @@ from ltensor.ops.arithmetic import add, minimum, sub, switch
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq
 from ltensor.ops.differentiate import pullback
+from ltensor.ops.indexing import inc_subtensor
 from ltensor.ops.join import concatenate
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import dims_of, restore_flags, shape_i
-from ltensor.ops.indexing import inc_subtensor
 
 
 def _connected(g: Any) -> bool:
@@ -53,7 +53,11 @@ class _Backward:
     """Builds the backward scan of one node."""
 
     def __init__(
-        self, op: Scan, inputs: Sequence[Variable], outputs: Sequence[Variable], grads: Sequence[Any]
+        self,
+        op: Scan,
+        inputs: Sequence[Variable],
+        outputs: Sequence[Variable],
+        grads: Sequence[Any],
     ) -> None:
         self.op = op
         self.n, self.seqs, self.inits, self.carries, self.refs = op.split(inputs)
@@ -206,8 +210,7 @@ class _Backward:
         for node in op.body.nodes:
             cheap = getattr(node.op, "kind", "python") in ("pointwise", "indexed", "shape", "alias")
             fine = cheap and all(
-                v in free or isinstance(v, Constant) or derivable.get(v, False)
-                for v in node.inputs
+                v in free or isinstance(v, Constant) or derivable.get(v, False) for v in node.inputs
             )
             for v in node.outputs:
                 derivable[v] = fine or v in free
@@ -220,11 +223,7 @@ class _Backward:
             if v in seen or v in free or isinstance(v, Constant):
                 continue
             seen.add(v)
-            if (
-                v in forward_values
-                and not derivable.get(v, False)
-                and not self._computed_again(v)
-            ):
+            if v in forward_values and not derivable.get(v, False) and not self._computed_again(v):
                 wanted.append(v)
                 continue
             if v.owner is not None:
@@ -316,14 +315,14 @@ class _Backward:
             if _connected(g):
                 carry_inits.append(restore_flags(_with_dtype(g, variable.type.dtype), variable))
             else:
-                carry_inits.append(_with_dtype(zeros_like(self.carries[number]), variable.type.dtype))
+                carry_inits.append(
+                    _with_dtype(zeros_like(self.carries[number]), variable.type.dtype)
+                )
         positions = {v: k for k, v in enumerate(op.inner_refs())}
         for ref, total in zip(live_refs, totals, strict=True):
             outer = self.refs[positions[ref]]
             carry_inits.append(restore_flags(zeros_like(outer, dtype=total.type.dtype), total))
-        node = backward.make_node(
-            self.walked, *seq_values, *inits, *carry_inits, *ref_values
-        )
+        node = backward.make_node(self.walked, *seq_values, *inits, *carry_inits, *ref_values)
         self._mark(node)
         return self._collect(node, backward, states, moving, live_refs, live_seqs)
 

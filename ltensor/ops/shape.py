@@ -174,11 +174,7 @@ class DimShuffle(IndexedOp):
             return [zero_gradient(x)]
         from ltensor.ops.reduce import sum as reduce_sum
 
-        axes = [
-            p
-            for p, a in enumerate(self.new_order)
-            if a == "x" and not g.type.broadcastable[p]
-        ]
+        axes = [p for p, a in enumerate(self.new_order) if a == "x" and not g.type.broadcastable[p]]
         if axes:
             g = reduce_sum(g, axis=axes, keepdims=True)
         return [dimshuffle(g, order)]
@@ -252,9 +248,7 @@ class Reshape(DeclaredOp):
             output_storage[0][0] = np.reshape(x, wanted)
         except ValueError as error:
             shown = "[" + " ".join(map(str, wanted)) + "]"
-            raise ValueError(
-                f"Cannot reshape input of shape {x.shape} to shape {shown}"
-            ) from error
+            raise ValueError(f"Cannot reshape input of shape {x.shape} to shape {shown}") from error
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         from ltensor.ops.arithmetic import int_div, maximum, mul, neg, switch
@@ -510,9 +504,7 @@ def _dim_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
 
 
 def _flags_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
-    yield Sample(
-        lambda x: Flags((False, False))(x), [draw(rng, dtype, (1, 3))], "forget"
-    )
+    yield Sample(lambda x: Flags((False, False))(x), [draw(rng, dtype, (1, 3))], "forget")
     yield Sample(
         lambda x: Flags((True, False))(Flags((False, False))(x)), [draw(rng, dtype, (1, 3))], "both"
     )
@@ -520,9 +512,7 @@ def _flags_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
 
 declare(Declaration("dim", "Size along one axis.", ShapeI, _dim_samples, 0))
 declare(Declaration("shape", "All sizes as an int64 vector.", Shape, _shape_samples, 0))
-declare(
-    Declaration("dimshuffle", "Permute, drop or add axes.", DimShuffle, _dimshuffle_samples, 0)
-)
+declare(Declaration("dimshuffle", "Permute, drop or add axes.", DimShuffle, _dimshuffle_samples, 0))
 declare(Declaration("reshape", "Same elements, other shape.", Reshape, _reshape_samples, 0))
 declare(Declaration("rebroadcast", "Declare broadcast flags.", Flags, _flags_samples, 0))
 _ = TensorType

@@ -50,9 +50,7 @@ class ShapeMap:
                 stack.pop()
                 continue
             waiting = [
-                u
-                for u in node.inputs
-                if isinstance(u.type, TensorType) and u not in self._known
+                u for u in node.inputs if isinstance(u.type, TensorType) and u not in self._known
             ]
             if waiting:
                 stack.extend(waiting)

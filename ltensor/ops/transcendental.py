@@ -57,32 +57,55 @@ def _function(
 
 
 exp = _function(
-    "exp", "e to the power x.", np.exp, lambda x, y, g: [mul(g, y)], complex_ok=True,
+    "exp",
+    "e to the power x.",
+    np.exp,
+    lambda x, y, g: [mul(g, y)],
+    complex_ok=True,
     domain=interval(-4, 4),
 )
 exp2 = _function(
-    "exp2", "2 to the power x.", np.exp2, lambda x, y, g: [mul(mul(g, y), float(np.log(2)))],
+    "exp2",
+    "2 to the power x.",
+    np.exp2,
+    lambda x, y, g: [mul(mul(g, y), float(np.log(2)))],
     domain=interval(-4, 4),
 )
 expm1 = _function(
-    "expm1", "exp(x) - 1 without cancellation.", np.expm1,
-    lambda x, y, g: [mul(g, exp(x[0]))], domain=interval(-3, 3),
+    "expm1",
+    "exp(x) - 1 without cancellation.",
+    np.expm1,
+    lambda x, y, g: [mul(g, exp(x[0]))],
+    domain=interval(-3, 3),
 )
 log = _function(
-    "log", "Natural logarithm.", np.log, lambda x, y, g: [true_div(g, x[0])], complex_ok=True,
+    "log",
+    "Natural logarithm.",
+    np.log,
+    lambda x, y, g: [true_div(g, x[0])],
+    complex_ok=True,
     domain=interval(0.1, 8),
 )
 log2 = _function(
-    "log2", "Logarithm to base 2.", np.log2,
-    lambda x, y, g: [true_div(g, mul(x[0], _like(np.log(2), x[0])))], domain=interval(0.1, 8),
+    "log2",
+    "Logarithm to base 2.",
+    np.log2,
+    lambda x, y, g: [true_div(g, mul(x[0], _like(np.log(2), x[0])))],
+    domain=interval(0.1, 8),
 )
 log10 = _function(
-    "log10", "Logarithm to base 10.", np.log10,
-    lambda x, y, g: [true_div(g, mul(x[0], _like(np.log(10), x[0])))], domain=interval(0.1, 8),
+    "log10",
+    "Logarithm to base 10.",
+    np.log10,
+    lambda x, y, g: [true_div(g, mul(x[0], _like(np.log(10), x[0])))],
+    domain=interval(0.1, 8),
 )
 log1p = _function(
-    "log1p", "log(1 + x) without cancellation.", np.log1p,
-    lambda x, y, g: [true_div(g, _plus(x[0], 1))], domain=interval(-0.5, 8),
+    "log1p",
+    "log(1 + x) without cancellation.",
+    np.log1p,
+    lambda x, y, g: [true_div(g, _plus(x[0], 1))],
+    domain=interval(-0.5, 8),
 )
 
 
@@ -109,18 +132,29 @@ sqrt = elementwise(
 )
 
 sin = _function("sin", "Sine.", np.sin, lambda x, y, g: [mul(g, cos(x[0]))], complex_ok=True)
-cos: ElementwiseOp = _function("cos", "Cosine.", np.cos, lambda x, y, g: [neg(mul(g, sin(x[0])))], complex_ok=True)
+cos: ElementwiseOp = _function(
+    "cos", "Cosine.", np.cos, lambda x, y, g: [neg(mul(g, sin(x[0])))], complex_ok=True
+)
 tan = _function(
-    "tan", "Tangent.", np.tan, lambda x, y, g: [true_div(g, sqr(cos(x[0])))],
+    "tan",
+    "Tangent.",
+    np.tan,
+    lambda x, y, g: [true_div(g, sqr(cos(x[0])))],
     domain=interval(-1.4, 1.4),
 )
 arcsin = _function(
-    "arcsin", "Inverse sine.", np.arcsin,
-    lambda x, y, g: [true_div(g, sqrt(sub(1, sqr(x[0]))))], domain=interval(-0.9, 0.9),
+    "arcsin",
+    "Inverse sine.",
+    np.arcsin,
+    lambda x, y, g: [true_div(g, sqrt(sub(1, sqr(x[0]))))],
+    domain=interval(-0.9, 0.9),
 )
 arccos = _function(
-    "arccos", "Inverse cosine.", np.arccos,
-    lambda x, y, g: [neg(true_div(g, sqrt(sub(1, sqr(x[0])))))], domain=interval(-0.9, 0.9),
+    "arccos",
+    "Inverse cosine.",
+    np.arccos,
+    lambda x, y, g: [neg(true_div(g, sqrt(sub(1, sqr(x[0])))))],
+    domain=interval(-0.9, 0.9),
 )
 arctan = _function(
     "arctan", "Inverse tangent.", np.arctan, lambda x, y, g: [true_div(g, _plus(sqr(x[0]), 1))]
@@ -136,28 +170,46 @@ def _arctan2_vjp(x: list[Variable], y: Variable, g: Variable) -> list[Any]:
 
 arctan2 = _function("arctan2", "Angle of the point (b, a).", np.arctan2, _arctan2_vjp, arity=2)
 sinh = _function(
-    "sinh", "Hyperbolic sine.", np.sinh, lambda x, y, g: [mul(g, cosh(x[0]))],
+    "sinh",
+    "Hyperbolic sine.",
+    np.sinh,
+    lambda x, y, g: [mul(g, cosh(x[0]))],
     domain=interval(-4, 4),
 )
 cosh: ElementwiseOp = _function(
-    "cosh", "Hyperbolic cosine.", np.cosh, lambda x, y, g: [mul(g, sinh(x[0]))],
+    "cosh",
+    "Hyperbolic cosine.",
+    np.cosh,
+    lambda x, y, g: [mul(g, sinh(x[0]))],
     domain=interval(-4, 4),
 )
 tanh = _function(
-    "tanh", "Hyperbolic tangent.", np.tanh, lambda x, y, g: [mul(g, sub(1, sqr(y)))],
-    complex_ok=True, domain=interval(-4, 4),
+    "tanh",
+    "Hyperbolic tangent.",
+    np.tanh,
+    lambda x, y, g: [mul(g, sub(1, sqr(y)))],
+    complex_ok=True,
+    domain=interval(-4, 4),
 )
 arcsinh = _function(
-    "arcsinh", "Inverse hyperbolic sine.", np.arcsinh,
+    "arcsinh",
+    "Inverse hyperbolic sine.",
+    np.arcsinh,
     lambda x, y, g: [true_div(g, sqrt(_plus(sqr(x[0]), 1)))],
 )
 arccosh = _function(
-    "arccosh", "Inverse hyperbolic cosine.", np.arccosh,
-    lambda x, y, g: [true_div(g, sqrt(sub(sqr(x[0]), 1)))], domain=interval(1.1, 6),
+    "arccosh",
+    "Inverse hyperbolic cosine.",
+    np.arccosh,
+    lambda x, y, g: [true_div(g, sqrt(sub(sqr(x[0]), 1)))],
+    domain=interval(1.1, 6),
 )
 arctanh = _function(
-    "arctanh", "Inverse hyperbolic tangent.", np.arctanh,
-    lambda x, y, g: [true_div(g, sub(1, sqr(x[0])))], domain=interval(-0.9, 0.9),
+    "arctanh",
+    "Inverse hyperbolic tangent.",
+    np.arctanh,
+    lambda x, y, g: [true_div(g, sub(1, sqr(x[0])))],
+    domain=interval(-0.9, 0.9),
 )
 
 deg2rad = elementwise(
@@ -238,7 +290,9 @@ sigmoid = elementwise(
     "sigmoid",
     doc="Logistic function 1 / (1 + exp(-x)).",
     types=real_float_like,
-    ref=lambda x: np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))),
+    ref=lambda x: np.where(
+        x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))
+    ),
     emit=lambda e, x: e.math("sigmoid", x),
     vjp=lambda x, y, g: [mul(mul(g, y), sub(1, y))],
     cost=20,

@@ -1,8 +1,9 @@
 """The pass ``scan_hoist``: what does not change in a loop is computed before it.
 
 A value is invariant if it depends on refs and constants only. It is moved if computing it costs
-anything; views, constants spread over an array and sizes are free in the loop and stay. Integer divisions
-stay too unless a step is sure to be taken: outside they would fail where the loop is not run.
+anything; views, constants spread over an array and sizes are free in the loop and stay. Integer
+divisions stay too unless a step is sure to be taken: outside they would fail where the loop is not
+run.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     ),
     "rebroadcast": (
         ValueError,
-        _detail("Dimension {detail[0]} in Rebroadcast's input was supposed to be 1 (got {0} instead)"),
+        _detail(
+            "Dimension {detail[0]} in Rebroadcast's input was supposed to be 1 (got {0} instead)"
+        ),
     ),
     "arange_length": (ValueError, _fixed("arange: the length is not finite")),
     "negative_size": (ValueError, _detail("negative dimensions are not allowed: {0}")),
@@ -99,7 +101,9 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     ),
     "empty_reduction": (
         ValueError,
-        lambda s, n, h: f"zero-size array to reduction operation {s.detail[0]} which has no identity",
+        lambda s, n, h: (
+            f"zero-size array to reduction operation {s.detail[0]} which has no identity"
+        ),
     ),
     "negative_steps": (
         IndexError,
@@ -107,9 +111,7 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     ),
     "scan_init": (
         ValueError,
-        _detail(
-            "Scan: the initial state of output {detail[0]} has {0} rows but its taps need {1}"
-        ),
+        _detail("Scan: the initial state of output {detail[0]} has {0} rows but its taps need {1}"),
     ),
     "scan_sequence": (
         ValueError,
@@ -150,7 +152,10 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
         ValueError,
         _detail("choice: 'a' and 'p' must have the same size, not {0} and {1}"),
     ),
-    "random_state": (ValueError, _detail("this is no state of the generator: its shape is {0}, {1}")),
+    "random_state": (
+        ValueError,
+        _detail("this is no state of the generator: its shape is {0}, {1}"),
+    ),
     "random_uniforms": (
         ValueError,
         _detail("{0} rows of probabilities and n = {1} need as many uniform draws, not {2}"),

@@ -57,7 +57,9 @@ def lower_text(
     return lowered, text, inputs, outputs
 
 
-def link(function: Function, signature: Signature, shared: Sequence[Cell], returns: entry.Returns) -> Linked:
+def link(
+    function: Function, signature: Signature, shared: Sequence[Cell], returns: entry.Returns
+) -> Linked:
     """Compile ``function``.
 
     Parameters

@@ -183,7 +183,9 @@ HANDS: list[tuple[Callable[[], Hand], Callable[..., list[Any]], list[str]]] = [
 
 
 @emulated
-@pytest.mark.parametrize(("make", "numpy_version", "kinds"), HANDS, ids=lambda p: str(p)[:24])
+@pytest.mark.parametrize(
+    ("make", "numpy_version", "kinds"), HANDS, ids=[h[0].__name__ for h in HANDS]
+)
 def test_emulated_loops(make: Any, numpy_version: Any, kinds: list[str]) -> None:
     u = np.abs(np.random.default_rng(7).normal(size=97)) + 30.0
     u /= 31.0 if make is not until else 1.0
@@ -194,7 +196,7 @@ def test_emulated_loops(make: Any, numpy_version: Any, kinds: list[str]) -> None
 
 
 @needs_ptxas
-@pytest.mark.parametrize("make", [h[0] for h in HANDS])
+@pytest.mark.parametrize("make", [h[0] for h in HANDS], ids=[h[0].__name__ for h in HANDS])
 def test_loops_assemble(make: Any, tmp_path: Path) -> None:
     assemble(compile_guarded(kernel_module(make_plan(make().b.program))), tmp_path)
 

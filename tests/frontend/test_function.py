@@ -23,7 +23,9 @@ from ltensor.errors import MissingInputError, UnusedInputError
 def test_kinds_of_output() -> None:
     x = T.dscalar("x")
     value = function([x], x + 1)(1.0)
-    assert isinstance(value, np.ndarray) and value.shape == () and value == 2
+    assert isinstance(value, np.ndarray)
+    assert value.shape == ()
+    assert value == 2
     assert function([x], [x + 1])(1.0) == [2.0]
     assert isinstance(function([x], (x + 1,))(1.0), list)
     named = function([x], {"b": x + 1, "a": x})(1.0)
@@ -55,7 +57,8 @@ def test_name_is_file_and_line_of_the_call() -> None:
     x = T.dscalar("x")
     name = function([x], x + 1).name
     file, line = name.split(":")
-    assert file == os.path.basename(__file__) and int(line) > 1
+    assert file == os.path.basename(__file__)
+    assert int(line) > 1
     assert function([x], x + 1, name="mine").name == "mine"
 
 
@@ -79,7 +82,8 @@ def test_updates_see_old_values_and_outputs_come_first() -> None:
     u, v = shared(np.arange(3.0)), shared(np.zeros(2))
     arrays = function([], u.sum(), updates={u: v, v: u})
     arrays()
-    assert u.get_value().tolist() == [0, 0] and v.get_value().tolist() == [0, 1, 2]
+    assert u.get_value().tolist() == [0, 0]
+    assert v.get_value().tolist() == [0, 1, 2]
 
 
 def test_updates_from_views_of_other_shared_variables() -> None:
@@ -102,7 +106,8 @@ def test_an_argument_may_be_the_borrowed_value_of_an_updated_variable() -> None:
     a, b = shared(np.ones(2)), shared(np.zeros(2))
     f = function([x], [], updates=[(a, a * 0 + 3), (b, x)])
     f(a.get_value(borrow=True))
-    assert a.get_value().tolist() == [3, 3] and b.get_value().tolist() == [1, 1]
+    assert a.get_value().tolist() == [3, 3]
+    assert b.get_value().tolist() == [1, 1]
     identity = function([x], [], updates=[(a, x)])
     identity(a.get_value(borrow=True))
     assert a.get_value().tolist() == [3, 3]
@@ -179,7 +184,8 @@ def test_in_with_value_update_and_name() -> None:
     assert function([In(x, value=3.0), In(y, value=4.0, name="z")], x + y)(z=5.0) == 8
     f = function([In(x, value=3.0, update=x + 1), y], x * y)
     assert [float(f(y=2.0)) for _ in range(2)] == [6, 8]
-    assert f["x"] == 5 and f[x] == 5
+    assert f["x"] == 5
+    assert f[x] == 5
     f["x"] = 10.0
     assert f(y=1.0) == 10
     assert f(100.0, 1.0) == 100
@@ -203,7 +209,8 @@ def test_strict_inputs_are_not_converted() -> None:
 def test_keyword_arguments() -> None:
     x, y = T.dscalars("x", "y")
     f = function([x, y], x - y)
-    assert f(y=1.0, x=5.0) == 4 and f(1.0, y=2.0) == -1
+    assert f(y=1.0, x=5.0) == 4
+    assert f(1.0, y=2.0) == -1
     for call, message in [
         (lambda: f(1.0), "Missing required input: y"),
         (lambda: f(1.0, 2.0, 3.0), "Too many parameter passed to theano function"),
@@ -232,9 +239,9 @@ def test_unused_inputs() -> None:
     with pytest.raises(UnusedInputError) as caught:
         function([x, v], x)
     assert str(caught.value) == (
-        "theano.function was asked to create a function computing outputs given certain inputs, but "
-        "the provided input variable at index 1 is not part of the computational graph needed to "
-        "compute the outputs: v.\nTo make this error into a warning, you can pass the parameter "
+        "theano.function was asked to create a function computing outputs given certain inputs, "
+        "but the provided input variable at index 1 is not part of the computational graph needed "
+        "to compute the outputs: v.\nTo make this error into a warning, you can pass the parameter "
         "on_unused_input='warn' to theano.function. To disable it completely, use "
         "on_unused_input='ignore'."
     )
@@ -258,8 +265,8 @@ def test_duplicated_and_missing_inputs() -> None:
         function([], x + 1)
     assert str(missing.value).startswith(
         "Input 0 of the graph (indices start from 0), used to compute "
-        "Elemwise{add,no_inplace}(x, TensorConstant{1}), was not provided and not given a value. Use "
-        "the Theano flag exception_verbosity='high', for more information on this error."
+        "Elemwise{add,no_inplace}(x, TensorConstant{1}), was not provided and not given a value. "
+        "Use the Theano flag exception_verbosity='high', for more information on this error."
     )
     assert os.path.basename(__file__) in str(missing.value)
     with pytest.raises(MissingInputError):
@@ -268,7 +275,9 @@ def test_duplicated_and_missing_inputs() -> None:
 
 def test_inputs_must_be_variables() -> None:
     x, s = T.dscalar("x"), shared(1.0, "s")
-    with pytest.raises(Exception, match="should be contained in a list, even when there is a single"):
+    with pytest.raises(
+        Exception, match="should be contained in a list, even when there is a single"
+    ):
         function(x, x)
     for bad in (3, "x", None, [x]):
         with pytest.raises(TypeError, match="Unknown parameter type"):
@@ -319,7 +328,9 @@ def test_copy_swaps_shared_variables_and_drops_updates() -> None:
     f.copy()(1.0)
     assert s.get_value() == 4
     other = f.copy(swap={s: t})
-    assert other(1.0) == 101 and t.get_value() == 101 and s.get_value() == 4
+    assert other(1.0) == 101
+    assert t.get_value() == 101
+    assert s.get_value() == 4
     still = f.copy(delete_updates=True)
     assert still(1.0) == still(1.0) == 5
     with pytest.raises(ValueError, match="SharedVariable not found"):
@@ -339,7 +350,9 @@ def test_pickled_and_deep_copied_functions_have_state_of_their_own() -> None:
     g = function([In(x, value=3.0, update=x + 1), y], x * y)
     g(y=1.0)
     twin = pickle.loads(pickle.dumps(g))
-    assert twin["x"] == 4 and twin(y=2.0) == 8 and g["x"] == 4
+    assert twin["x"] == 4
+    assert twin(y=2.0) == 8
+    assert g["x"] == 4
 
 
 # ------------------------------------------------------------------------------- shared variables
@@ -362,21 +375,24 @@ def test_type_of_a_shared_variable(value: Any, dtype: str, ndim: int, floatx: st
     with change_flags(floatX=floatx):
         s = shared(value)
     assert s.type == T.TensorType(dtype, [False] * ndim)
-    assert isinstance(s.get_value(), np.ndarray) and s.get_value().dtype == dtype
+    assert isinstance(s.get_value(), np.ndarray)
+    assert s.get_value().dtype == dtype
     function([], [], updates=[(s, s)])()
 
 
 @pytest.mark.parametrize("value", [[1, 2], (1, 2), "text", None])
 def test_other_objects_are_generic(value: Any) -> None:
     s = shared(value)
-    assert not isinstance(s.type, T.TensorType) and s.get_value() == value
+    assert not isinstance(s.type, T.TensorType)
+    assert s.get_value() == value
 
 
 def test_values_are_copied_unless_borrowed() -> None:
     array = np.ones(2)
     s = shared(array)
     array[0] = 5
-    assert s.get_value()[0] == 1 and s.get_value() is not s.get_value()
+    assert s.get_value()[0] == 1
+    assert s.get_value() is not s.get_value()
     borrowed = shared(array, borrow=True)
     assert borrowed.get_value(borrow=True) is array
     borrowed.set_value(np.zeros(3), borrow=True)

@@ -149,5 +149,5 @@ def test_error_of_the_other_side_does_not_happen():
     c, x = T.bscalar("c"), T.dvector("x")
     f = function([c, x], ifelse(c, T.dot(x, x[1:]), x.sum()))
     assert f(0, np.ones(3)) == 3
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Shape mismatch"):
         f(1, np.ones(3))

@@ -38,7 +38,9 @@ def _sample(name: str, dtype: str, number: int):
     return list(REGISTRY[name].samples(_generator(name, dtype), dtype))[number]
 
 
-@pytest.mark.parametrize(("name", "dtype", "number"), CASES, ids=["-".join(map(str, c)) for c in CASES])
+@pytest.mark.parametrize(
+    ("name", "dtype", "number"), CASES, ids=["-".join(map(str, c)) for c in CASES]
+)
 def test_cpu_agrees_with_reference(name: str, dtype: str, number: int) -> None:
     sample = _sample(name, dtype, number)
     try:

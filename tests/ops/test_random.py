@@ -335,7 +335,9 @@ def test_mrg_float16() -> None:
     streams = MRG_RandomStreams(3)
     drawn = function([], streams._draw((1000,), None, "float16", None))()
     assert drawn.dtype == np.float16
-    assert drawn.min() > 0 and drawn.max() < 1 and 0.45 < drawn.astype("f8").mean() < 0.55
+    assert drawn.min() > 0
+    assert drawn.max() < 1
+    assert 0.45 < drawn.astype("f8").mean() < 0.55
 
 
 def test_mrg_truncated_normal() -> None:
@@ -376,7 +378,8 @@ def test_philox_streams() -> None:
     first, second = f(), f()
     assert all((a != b).any() for a, b in zip(first, second, strict=True))
     assert 0 <= first[0].min() < first[0].max() < 1
-    assert abs(first[1].mean() - 3) < 0.3 and abs(first[1].std() - 2) < 0.2
+    assert abs(first[1].mean() - 3) < 0.3
+    assert abs(first[1].std() - 2) < 0.2
     assert abs(first[2].mean() - 0.25) < 0.06
     streams.seed()
     for a, b in zip(f(), first, strict=True):

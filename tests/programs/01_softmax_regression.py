@@ -1,4 +1,5 @@
-"""Softmax regression: shared dataset, givens slices, early stopping on a validation set, pickled model."""
+"""Softmax regression: shared dataset, givens slices, early stopping on a validation set, pickled
+model."""
 
 import os
 import pickle

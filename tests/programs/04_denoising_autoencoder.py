@@ -1,4 +1,5 @@
-"""Denoising autoencoder with tied weights, and a contractive penalty written with jacobian-like sums."""
+"""Denoising autoencoder with tied weights, and a contractive penalty written with jacobian-like
+sums."""
 
 import numpy
 import theano

@@ -33,17 +33,13 @@ class RBM(object):
     def sample_h_given_v(self, v0_sample):
         pre = T.dot(v0_sample, self.W) + self.hbias
         mean = T.nnet.sigmoid(pre)
-        sample = self.theano_rng.binomial(
-            size=mean.shape, n=1, p=mean, dtype=theano.config.floatX
-        )
+        sample = self.theano_rng.binomial(size=mean.shape, n=1, p=mean, dtype=theano.config.floatX)
         return [pre, mean, sample]
 
     def sample_v_given_h(self, h0_sample):
         pre = T.dot(h0_sample, self.W.T) + self.vbias
         mean = T.nnet.sigmoid(pre)
-        sample = self.theano_rng.binomial(
-            size=mean.shape, n=1, p=mean, dtype=theano.config.floatX
-        )
+        sample = self.theano_rng.binomial(size=mean.shape, n=1, p=mean, dtype=theano.config.floatX)
         return [pre, mean, sample]
 
     def gibbs_hvh(self, h0_sample):
@@ -101,9 +97,7 @@ def main():
     train_x = theano.shared(data)
     index, x = T.lscalar(), T.matrix("x")
 
-    persistent_chain = theano.shared(
-        numpy.zeros((20, 10), dtype=theano.config.floatX), borrow=True
-    )
+    persistent_chain = theano.shared(numpy.zeros((20, 10), dtype=theano.config.floatX), borrow=True)
     rbm = RBM(x, 16, 10, rng)
     cost, updates = rbm.get_cost_updates(lr=0.1, persistent=persistent_chain, k=5)
     train = theano.function(

@@ -1,4 +1,5 @@
-"""LSTM sentiment classifier: tparams dict, masks, sliced gates, dropout with ifelse-free switch, adadelta."""
+"""LSTM sentiment classifier: tparams dict, masks, sliced gates, dropout with ifelse-free switch,
+adadelta."""
 
 from collections import OrderedDict
 
@@ -57,9 +58,7 @@ def lstm_layer(tparams, state_below, options, prefix="lstm", mask=None):
         h = m_[:, None] * h + (1.0 - m_)[:, None] * h_
         return h, c
 
-    state_below = (
-        tensor.dot(state_below, tparams[_p(prefix, "W")]) + tparams[_p(prefix, "b")]
-    )
+    state_below = tensor.dot(state_below, tparams[_p(prefix, "W")]) + tparams[_p(prefix, "b")]
     dim_proj = options["dim_proj"]
     rval, updates = theano.scan(
         _step,

@@ -137,9 +137,7 @@ def main():
 
     last, state, context = T.lvector("last"), T.matrix("state"), T.tensor3("ctx")
     emb = T.switch(last[:, None] < 0, T.alloc(0.0, 1, dim), model.E[last])
-    new_state, _ = model.step(
-        emb, state, context, T.dot(context, model.att[1]), x_mask, *model.dec
-    )
+    new_state, _ = model.step(emb, state, context, T.dot(context, model.att[1]), x_mask, *model.dec)
     f_next = theano.function(
         [last, state, context, x_mask], [T.log(T.nnet.softmax(model.logits(new_state))), new_state]
     )

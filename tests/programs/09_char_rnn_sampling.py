@@ -1,4 +1,5 @@
-"""Character model: vanilla RNN, truncated gradient, then text sampled inside scan with multinomial + until."""
+"""Character model: vanilla RNN, truncated gradient, then text sampled inside scan with
+multinomial + until."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""A memory with soft reads and writes (content addressing, circular shift) inside scan; copy task."""
+"""A memory with soft reads and writes (content addressing, circular shift) inside scan; copy
+task."""
 
 import numpy as np
 import theano

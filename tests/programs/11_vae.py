@@ -50,8 +50,12 @@ def adam(cost, params, learning_rate=0.01, b1=0.9, b2=0.999):
     grads = theano.grad(cost, params)
     t = theano.shared(np.asarray(1.0, dtype=floatX))
     for p, g in zip(params, grads):
-        m = theano.shared(np.zeros(p.get_value().shape, dtype=floatX), broadcastable=p.broadcastable)
-        v = theano.shared(np.zeros(p.get_value().shape, dtype=floatX), broadcastable=p.broadcastable)
+        m = theano.shared(
+            np.zeros(p.get_value().shape, dtype=floatX), broadcastable=p.broadcastable
+        )
+        v = theano.shared(
+            np.zeros(p.get_value().shape, dtype=floatX), broadcastable=p.broadcastable
+        )
         new_m, new_v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
         updates[m], updates[v] = new_m, new_v
         updates[p] = p - learning_rate * (new_m / (1 - b1**t)) / (

@@ -1,4 +1,5 @@
-"""A small generative adversarial net: two optimisers, theano.clone of the discriminator, one RNG."""
+"""A small generative adversarial net: two optimisers, theano.clone of the discriminator, one
+RNG."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""Deep Q-learning on a corridor: replay memory in shared variables, target network by updates, Huber loss."""
+"""Deep Q-learning on a corridor: replay memory in shared variables, target network by updates,
+Huber loss."""
 
 from collections import OrderedDict
 
@@ -36,7 +37,7 @@ class QNetwork:
         )
         q_vals = self.q(states, self.params)
         next_q = theano.gradient.disconnected_grad(self.q(next_states, self.target))
-        target = rewards + (T.ones_like(terminals) - terminals) * discount * T.max(
+        target = rewards + T.cast(1 - terminals, floatX) * np.float32(discount) * T.max(
             next_q, axis=1, keepdims=True
         )
         diff = target - q_vals[T.arange(batch), actions.reshape((-1,))].reshape((-1, 1))

@@ -1,4 +1,5 @@
-"""REINFORCE on a bandit with context; discounted returns by scan backwards; entropy bonus; multinomial actions."""
+"""REINFORCE on a bandit with context; discounted returns by scan backwards; entropy bonus;
+multinomial actions."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""Linear-chain CRF: forward algorithm in log space, path score, Viterbi with backpointers, all by scan."""
+"""Linear-chain CRF: forward algorithm in log space, path score, Viterbi with backpointers, all
+by scan."""
 
 import itertools
 
@@ -60,7 +61,7 @@ def main():
     # Against every path.
     o = rng.randn(length, n_tags).astype(floatX)
     A = trans.get_value()
-    scores, counts, marginals = {}, {}, {}
+    scores = {}
     for path in itertools.product(range(n_tags), repeat=length):
         p = list(path)
         scores[path] = o[np.arange(length), p].sum() + A[p[:-1], p[1:]].sum()

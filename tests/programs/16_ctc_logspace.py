@@ -1,4 +1,5 @@
-"""CTC loss in log space: a scan over time with shifts in the label axis; gradient through -inf guards."""
+"""CTC loss in log space: a scan over time with shifts in the label axis; gradient through -inf
+guards."""
 
 import itertools
 

@@ -87,7 +87,13 @@ def main():
     R = T.exp(log_r) * T.eye(1)
     m0, P0 = np.zeros(2, dtype=floatX), np.eye(2, dtype=floatX)
     ms, Ps, lls = kalman(
-        theano.shared(Fv), theano.shared(Hv), theano.shared(Q), R, T.constant(m0), T.constant(P0), zs
+        theano.shared(Fv),
+        theano.shared(Hv),
+        theano.shared(Q),
+        R,
+        T.constant(m0),
+        T.constant(P0),
+        zs,
     )
     run = theano.function([zs, log_r], [ms, Ps, lls.sum(), T.grad(lls.sum(), log_r)])
     mv, Pv, llv, g = run(zv, np.asarray(np.log(0.09), dtype=floatX))

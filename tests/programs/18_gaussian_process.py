@@ -1,4 +1,5 @@
-"""Gaussian process regression: cholesky, solve, det, marginal likelihood maximised by its gradient."""
+"""Gaussian process regression: cholesky, solve, det, marginal likelihood maximised by its
+gradient."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""Skip-gram with negative sampling: embeddings by advanced indexing, sparse updates by inc_subtensor."""
+"""Skip-gram with negative sampling: embeddings by advanced indexing, sparse updates by
+inc_subtensor."""
 
 import numpy as np
 import theano

@@ -41,9 +41,7 @@ def main():
     compare = theano.function(
         [u, i, r, R, M], [cost, dense_cost] + T.grad(cost, params) + T.grad(dense_cost, params)
     )
-    values = compare(
-        users, items, ratings, truth.astype(floatX), mask_value.astype(floatX)
-    )
+    values = compare(users, items, ratings, truth.astype(floatX), mask_value.astype(floatX))
     np.testing.assert_allclose(values[0], values[1], rtol=1e-4)
     for a, b in zip(values[2:6], values[6:]):
         np.testing.assert_allclose(a, b, atol=1e-4)

@@ -16,13 +16,9 @@ def svm(rng):
     cost = T.mean(T.sum(margin**2, axis=1)) + 1e-3 * (w**2).sum()
     # Crammer-Singer, only its gradient is compared.
     right = scores[T.arange(y.shape[0]), y]
-    worst = T.max(
-        scores + T.cast(1 - T.extra_ops.to_one_hot(y, 3), floatX), axis=1
-    )
+    worst = T.max(scores + T.cast(1 - T.extra_ops.to_one_hot(y, 3), floatX), axis=1)
     cs = T.sum(T.nnet.relu(worst - right))
-    train = theano.function(
-        [x, y], cost, updates=[(p, p - 0.05 * T.grad(cost, p)) for p in (w, b)]
-    )
+    train = theano.function([x, y], cost, updates=[(p, p - 0.05 * T.grad(cost, p)) for p in (w, b)])
     look = theano.function([x, y], [T.eq(scores.argmax(1), y).mean(), cs, T.grad(cs, w)])
     centres = np.array([[3, 0], [-3, 0], [0, 4.0]])
     yv = rng.randint(0, 3, 120).astype("int32")

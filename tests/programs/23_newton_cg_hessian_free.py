@@ -1,4 +1,5 @@
-"""Second order: hessian, jacobian, Rop/Lop Gauss-Newton products, conjugate gradient in scan with until."""
+"""Second order: hessian, jacobian, Rop/Lop Gauss-Newton products, conjugate gradient in scan
+with until."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""Particle filter with resampling by searchsorted/cumsum; Metropolis chain and Ising sweep inside scan."""
+"""Particle filter with resampling by searchsorted/cumsum; Metropolis chain and Ising sweep
+inside scan."""
 
 import numpy as np
 import theano

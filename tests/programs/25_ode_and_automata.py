@@ -1,4 +1,5 @@
-"""ODE integrators in scan (Euler, RK4, adjoint gradient of parameters), Game of Life, sieve, fractals."""
+"""ODE integrators in scan (Euler, RK4, adjoint gradient of parameters), Game of Life, sieve,
+fractals."""
 
 import numpy as np
 import theano
@@ -56,7 +57,8 @@ def lorenz():
 
     for row in got:
         q = rk4(plain, q, 0.01)
-        np.testing.assert_allclose(row, q, rtol=1e-6)
+        # With floatX=float32 the constant 8/3 is a float32.
+        np.testing.assert_allclose(row, q, rtol=1e-6 if floatX == "float64" else 1e-3)
 
 
 def life():

@@ -1,4 +1,5 @@
-"""Ops in Python: perform, grad, infer_shape, R_op, inplace view/destroy maps, as_op, OpFromGraph."""
+"""Ops in Python: perform, grad, infer_shape, R_op, inplace view/destroy maps, as_op,
+OpFromGraph."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""What one uses to see what goes on: Print, debugprint, pp, test values, profile, NanGuard, f.maker."""
+"""What one uses to see what goes on: Print, debugprint, pp, test values, profile, NanGuard,
+f.maker."""
 
 import io
 import sys
@@ -54,7 +55,7 @@ def main():
         b.tag.test_value = np.ones((3, 4))
         c = T.dot(a, b)
         assert c.tag.test_value.shape == (2, 4) and (c.tag.test_value == 3).all()
-        seq, _ = theano.scan(lambda row, acc: acc + row, sequences=a, outputs_info=T.zeros((3,)))
+        seq, _ = theano.scan(lambda row, acc: acc + row, sequences=a, outputs_info=np.zeros(3))
         assert (seq.tag.test_value[-1] == 2).all()
         try:
             T.dot(a, a)
@@ -66,7 +67,7 @@ def main():
         try:
             d + 1
         except ValueError as e:
-            assert "missing default value" in str(e) and "T.dvector(\"d\")" in str(e), e
+            assert "missing default value" in str(e) and 'T.dvector("d")' in str(e), e
         else:
             raise AssertionError("missing test value was not noticed")
     finally:

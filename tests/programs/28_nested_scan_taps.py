@@ -1,4 +1,5 @@
-"""Scan in depth: nested loops, several taps, negative and positive, until, truncated, checkpoints of state."""
+"""Scan in depth: nested loops, several taps, negative and positive, until, truncated,
+checkpoints of state."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""theano.function as programs use it: In/Param, defaults, update inputs, dict outputs, givens, copy, swap."""
+"""theano.function as programs use it: In/Param, defaults, update inputs, dict outputs, givens,
+copy, swap."""
 
 import pickle
 
@@ -102,7 +103,9 @@ def main():
     # rebuild: function pickles, with its shared state.
     h = theano.function([m], T.dot(m, big.T), name="pickled")
     again = pickle.loads(pickle.dumps(h))
-    np.testing.assert_allclose(again(np.ones((1, 2), dtype=floatX)), h(np.ones((1, 2), dtype=floatX)))
+    np.testing.assert_allclose(
+        again(np.ones((1, 2), dtype=floatX)), h(np.ones((1, 2), dtype=floatX))
+    )
     assert f.maker.inputs[1].variable is y and len(f.maker.outputs) == 1
     assert h.name == "pickled"
     # Functions of Python lists and scalars through the casts of shared().

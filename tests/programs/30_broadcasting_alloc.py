@@ -1,4 +1,5 @@
-"""alloc, unbroadcast, addbroadcast, patternbroadcast, Rebroadcast, shape_pad*, tile, repeat, eye, roll."""
+"""alloc, unbroadcast, addbroadcast, patternbroadcast, Rebroadcast, shape_pad*, tile, repeat,
+eye, roll."""
 
 import numpy as np
 import theano
@@ -97,9 +98,7 @@ def main():
     check([m, v], T.outer(v, m[0]), [mv, vv], np.outer(vv, mv[0]))
     check([t], T.tensordot(t, t, axes=[[1, 2], [1, 2]]), [tv], np.tensordot(tv, tv, [[1, 2]] * 2))
     check([t], T.batched_dot(t, t.dimshuffle(0, 2, 1)), [tv], np.matmul(tv, tv.swapaxes(1, 2)))
-    check(
-        [t], T.batched_tensordot(t, t, [2, 2]), [tv], np.einsum("bij,bkj->bik", tv, tv)
-    )
+    check([t], T.batched_tensordot(t, t, [2, 2]), [tv], np.einsum("bij,bkj->bik", tv, tv))
     check([m], T.as_tensor_variable([m[0, 0], m[1, 1]]), [mv], [mv[0, 0], mv[1, 1]])
     # Gradients of broadcasting sum over the stretched axes.
     rr, cc = rng.randn(1, 4).astype(floatX), rng.randn(3, 1).astype(floatX)

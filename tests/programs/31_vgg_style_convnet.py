@@ -1,4 +1,5 @@
-"""Layer library in the style of Lasagne/Keras: conv (new API), batch norm, pooling, dropout, dense, shape inference."""
+"""Layer library in the style of Lasagne/Keras: conv (new API), batch norm, pooling, dropout,
+dense, shape inference."""
 
 import numpy as np
 import theano

@@ -1,4 +1,5 @@
-"""Convolution variants: transposed, strided, dilated, full and padded; images2neibs; bilinear upsampling."""
+"""Convolution variants: transposed, strided, dilated, full and padded; images2neibs; bilinear
+upsampling."""
 
 import numpy as np
 import theano
@@ -53,7 +54,9 @@ def main():
     got = theano.function([x, w], outputs)(xv, wv)
     for g, (_, kwargs) in zip(got, cases):
         np.testing.assert_allclose(g, correlate(xv, wv, **kwargs), rtol=1e-3, atol=1e-4)
-    flipped = theano.function([x, w], conv2d(x, w, input_shape=(2, 3, 8, 7), filter_shape=(4, 3, 3, 3)))
+    flipped = theano.function(
+        [x, w], conv2d(x, w, input_shape=(2, 3, 8, 7), filter_shape=(4, 3, 3, 3))
+    )
     np.testing.assert_allclose(
         flipped(xv, wv), correlate(xv, wv[:, :, ::-1, ::-1]), rtol=1e-3, atol=1e-4
     )
@@ -100,7 +103,10 @@ def main():
 
     # Pooling: modes, strides and padding, and unpooling by the gradient.
     modes = ["max", "sum", "average_inc_pad", "average_exc_pad"]
-    outs = [pool.pool_2d(x, (3, 3), ignore_border=True, stride=(2, 2), pad=(1, 1), mode=m) for m in modes]
+    outs = [
+        pool.pool_2d(x, (3, 3), ignore_border=True, stride=(2, 2), pad=(1, 1), mode=m)
+        for m in modes
+    ]
     mx, sm, inc, exc = theano.function([x], outs)(xv)
     padded = np.pad(xv, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-np.inf)
     windows = [

@@ -70,7 +70,9 @@ def main():
     def machine(op, number, stack, top):
         push = T.set_subtensor(stack[top], number)
         left, right = stack[T.maximum(top - 2, 0)], stack[T.maximum(top - 1, 0)]
-        result = T.switch(T.eq(op, 1), left + right, T.switch(T.eq(op, 2), left * right, left - right))
+        result = T.switch(
+            T.eq(op, 1), left + right, T.switch(T.eq(op, 2), left * right, left - right)
+        )
         reduced = T.set_subtensor(stack[T.maximum(top - 2, 0)], result)
         pushed = T.eq(op, 0)
         return T.switch(pushed, push, reduced), T.cast(T.switch(pushed, top + 1, top - 1), "int64")
@@ -82,7 +84,8 @@ def main():
     run = theano.function([code, data], [answer, tops[-1], T.grad(answer, data)])
     # (2 + 3) * 4 - 5
     value, top, grad = run(
-        np.array([0, 0, 1, 0, 2, 0, 3], dtype="int32"), np.array([2, 3, 0, 4, 0, 5, 0], dtype=floatX)
+        np.array([0, 0, 1, 0, 2, 0, 3], dtype="int32"),
+        np.array([2, 3, 0, 4, 0, 5, 0], dtype=floatX),
     )
     assert value == 15 and top == 1
     np.testing.assert_allclose(grad, [4, 4, 0, 5, 0, -1, 0])

@@ -1,4 +1,5 @@
-"""A recurrent library in the manner of 2013: flat theta vector, output types, biRNN, sequences of many lengths."""
+"""A recurrent library in the manner of 2013: flat theta vector, output types, biRNN, sequences
+of many lengths."""
 
 import logging
 import pickle

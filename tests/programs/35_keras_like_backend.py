@@ -1,4 +1,5 @@
-"""A backend module in the style of Keras' Theano backend: many small functions over tensors, each checked."""
+"""A backend module in the style of Keras' Theano backend: many small functions over tensors,
+each checked."""
 
 import numpy as np
 import theano
@@ -183,7 +184,10 @@ def main():
     np.testing.assert_allclose(oh[0], np.eye(4)[[[0, 3], [1, 1]]])
     np.testing.assert_allclose(oh[1], a[[[0, 3], [1, 1]]], rtol=1e-6)
     target = np.eye(3)[[0, 1, 2, 0, 1]].astype(_FLOATX)
-    same(categorical_crossentropy(x2, target), -np.log((a / a.sum(1, keepdims=True))[range(5), [0, 1, 2, 0, 1]]))
+    same(
+        categorical_crossentropy(x2, target),
+        -np.log((a / a.sum(1, keepdims=True))[range(5), [0, 1, 2, 0, 1]]),
+    )
     same(
         categorical_crossentropy(x2, T.constant(np.array([0, 1, 2, 0, 1])), from_logits=True),
         np.log(np.exp(a).sum(1)) - a[range(5), [0, 1, 2, 0, 1]],

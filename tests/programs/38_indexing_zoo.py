@@ -1,4 +1,5 @@
-"""Indexing as programs do it: slices by expressions, lists, masks, nonzero, take, choose, sort, topk, scatter."""
+"""Indexing as programs do it: slices by expressions, lists, masks, nonzero, take, choose, sort,
+topk, scatter."""
 
 import numpy as np
 import theano

@@ -106,13 +106,24 @@ def main():
     assert "floatX" in str(config) or True
 
     # warn_float64 and a function in each mode.
-    for mode in (None, "FAST_RUN", "FAST_COMPILE", theano.Mode(optimizer=None), theano.compile.get_default_mode()):
+    for mode in (
+        None,
+        "FAST_RUN",
+        "FAST_COMPILE",
+        theano.Mode(optimizer=None),
+        theano.compile.get_default_mode(),
+    ):
         f = theano.function([x], T.nnet.sigmoid(x) * 2, mode=mode)
         np.testing.assert_allclose(f(floatX([0.0])), [1.0])
         assert f(floatX([0.0])).dtype == config.floatX
     no = theano.compile.mode.get_mode("FAST_RUN").excluding("fusion")
     assert theano.function([x], x + 1, mode=no)(floatX([1])) == 2
-    assert theano.function([x], x + 1, mode=theano.compile.get_mode(None).including("inplace"))(floatX([1])) == 2
+    assert (
+        theano.function([x], x + 1, mode=theano.compile.get_mode(None).including("inplace"))(
+            floatX([1])
+        )
+        == 2
+    )
 
 
 if __name__ == "__main__":

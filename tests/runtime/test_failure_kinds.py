@@ -11,7 +11,9 @@ import ltensor
 from ltensor.runtime.failure_kinds import KINDS
 
 PACKAGE = Path(ltensor.__file__).parent
-USE = re.compile(r"""\.(?:check|guard)\((?:[^()"]|\([^()]*(?:\([^()]*\)[^()]*)*\))*?["']([a-z_]+)["']""")
+USE = re.compile(
+    r"""\.(?:check|guard)\((?:[^()"]|\([^()]*(?:\([^()]*\)[^()]*)*\))*?["']([a-z_]+)["']"""
+)
 
 
 def _uses() -> list[tuple[str, str]]:

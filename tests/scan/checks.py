@@ -16,9 +16,7 @@ MODES = (UNOPTIMIZED, "FAST_RUN")
 
 def compiled(inputs: Sequence[Any], outputs: Any, mode: Any = None, **options: Any) -> Any:
     """A function that may have unused inputs."""
-    return theano.function(
-        list(inputs), outputs, mode=mode, on_unused_input="ignore", **options
-    )
+    return theano.function(list(inputs), outputs, mode=mode, on_unused_input="ignore", **options)
 
 
 def value(inputs: Sequence[Any], outputs: Any, *arguments: Any, **options: Any) -> Any:

@@ -1,7 +1,7 @@
 """The product of scan cases: how each is written symbolically, and as a plain NumPy loop.
 
-A *structure* is what is compiled (taps, what is read of the result, dtype, ...); the number of steps
-and the place where ``until`` ends the loop are arguments of the compiled function.
+A *structure* is what is compiled (taps, what is read of the result, dtype, ...); the number of
+steps and the place where ``until`` ends the loop are arguments of the compiled function.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ def covering(factors: Sequence[Sequence[Any]], strength: int, seed: int = 0) -> 
 
 def structures() -> Iterator[Structure]:
     """All of them."""
-    for values in itertools.product(
-        (False, True), TAPS, READS, WAYS, MODES, DTYPES, RANKS, BOUNDS
-    ):
+    for values in itertools.product((False, True), TAPS, READS, WAYS, MODES, DTYPES, RANKS, BOUNDS):
         yield Structure(*values)
 
 
@@ -331,9 +329,7 @@ def mode_of(name: str) -> Any:
 
 
 def compile_(structure: Structure, inputs: list[Any], outputs: Any) -> Callable[..., Any]:
-    return theano.function(
-        inputs, outputs, mode=mode_of(structure.mode), on_unused_input="ignore"
-    )
+    return theano.function(inputs, outputs, mode=mode_of(structure.mode), on_unused_input="ignore")
 
 
 @lru_cache(maxsize=256)

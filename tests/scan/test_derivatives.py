@@ -57,9 +57,7 @@ def test_by_something_that_does_not_matter() -> None:
 
 
 def test_by_what_the_loop_only_passes_on() -> None:
-    (rows, kept), _ = theano.scan(
-        lambda a, h, k: [h + a, k], sequences=x, outputs_info=[s, w]
-    )
+    (rows, kept), _ = theano.scan(lambda a, h, k: [h + a, k], sequences=x, outputs_info=[s, w])
     check_gradients([x, s, w], (kept**2).sum(), [w], ARGUMENTS, order=2)
     with pytest.raises(theano.gradient.DisconnectedInputError):
         theano.grad(rows.sum(), w)
@@ -151,9 +149,7 @@ def test_until_with_all_rows(limit: float) -> None:
 
 
 def test_until_without_a_bound_on_data() -> None:
-    rows, _ = theano.scan(
-        lambda h: (h * w, until(h * w < 0.01)), outputs_info=s, n_steps=1000
-    )
+    rows, _ = theano.scan(lambda h: (h * w, until(h * w < 0.01)), outputs_info=s, n_steps=1000)
     check_gradients([s, w], (rows**2).sum(), [s, w], (np.float64(1.3), np.float64(0.5)), order=2)
 
 
@@ -174,7 +170,9 @@ def test_until_with_vectors_and_unfinished_rows() -> None:
 
 
 def test_truncated_gradient() -> None:
-    rows, _ = theano.scan(lambda h: h * x[0], outputs_info=T.ones(()), n_steps=4, truncate_gradient=2)
+    rows, _ = theano.scan(
+        lambda h: h * x[0], outputs_info=T.ones(()), n_steps=4, truncate_gradient=2
+    )
     gradient = theano.grad(rows[-1], x)
     got = value([x], gradient, np.array([2.0]))
     np.testing.assert_allclose(got, [16.0])
@@ -216,9 +214,7 @@ def recurrence(xs: Any) -> Any:
 
 def jacobian_of_recurrence() -> Any:
     h = 1e-6
-    columns = [
-        (recurrence(X + h * e) - recurrence(X - h * e)) / (2 * h) for e in np.eye(4)
-    ]
+    columns = [(recurrence(X + h * e) - recurrence(X - h * e)) / (2 * h) for e in np.eye(4)]
     return np.stack(columns, axis=1)
 
 
@@ -334,14 +330,14 @@ def test_map_reduce_foldl_foldr() -> None:
     left, _ = theano.foldl(lambda a, h: h * 10 + a, x, np.float64(0))
     right, _ = theano.foldr(lambda a, h: h * 10 + a, x, np.float64(0))
     check_values([x, s], [squares, total, left, right], (numbers, 0.5), [numbers**2, 6.5, 123, 321])
-    check_gradients([x, s], total + left * right + squares.sum(), [x, s], (numbers, np.float64(0.5)))
+    check_gradients(
+        [x, s], total + left * right + squares.sum(), [x, s], (numbers, np.float64(0.5))
+    )
 
 
 def test_map_backwards_and_reduce_of_several() -> None:
     turned, _ = theano.map(lambda a: a, x, go_backwards=True)
-    (a, b), _ = theano.reduce(
-        lambda v, p, q: [p + v, q * v], x, [np.float64(0), np.float64(1)]
-    )
+    (a, b), _ = theano.reduce(lambda v, p, q: [p + v, q * v], x, [np.float64(0), np.float64(1)])
     check_values([x], [turned, a, b], (X,), [X[::-1], X.sum(), X.prod()])
 
 

@@ -33,9 +33,9 @@ from scan.loop_cases import (
 VALUE_CASES = [Case(*row) for row in covering(FACTORS, 3)]
 _floats = (*FACTORS[:6], ("float32", "float64"), *FACTORS[7:])
 GRADIENT_CASES = {
-    1: [Case(*row) for seed in (1, 4) for row in covering(_floats, 2, seed)],
+    1: [Case(*row) for row in covering(_floats, 2, seed=1)],
     2: [Case(*row) for row in covering(_floats, 2, seed=2)],
-    3: [Case(*row) for row in covering(_floats, 2, seed=3)[::2]],
+    3: [Case(*row) for row in covering(_floats, 2, seed=3)[::4]],
 }
 
 
@@ -155,7 +155,7 @@ def run_all(
             count += 1
             try:
                 check(case, *orders)
-            except Exception as error:  # noqa: BLE001 - all are wanted, not the first
+            except Exception as error:
                 failures.append(f"{case.label}: {type(error).__name__} {str(error)[:300]}")
     record_property("cases", count)
     assert not failures, f"{len(failures)} of {count}:\n" + "\n".join(failures[:10])

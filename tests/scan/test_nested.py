@@ -50,16 +50,12 @@ def test_two_levels(read: str) -> None:
         h = inner[-1] if read == "last" else sum(inner)
         wanted.append(h)
     check_values([m, s, w], rows, (M, 0.2, 0.6), wanted)
-    check_gradients(
-        [m, s, w], (rows**2).sum(), [m, s, w], (M, 0.2, 0.6), order=2, tolerance=1e-5
-    )
+    check_gradients([m, s, w], (rows**2).sum(), [m, s, w], (M, 0.2, 0.6), order=2, tolerance=1e-5)
 
 
 def test_two_levels_of_vectors_with_a_product() -> None:
     def outer(row: Any, h: Any) -> Any:
-        inner, _ = theano.scan(
-            lambda a, g: T.tanh(T.dot(m, g) * a), sequences=row, outputs_info=h
-        )
+        inner, _ = theano.scan(lambda a, g: T.tanh(T.dot(m, g) * a), sequences=row, outputs_info=h)
         return inner[-1]
 
     rows, _ = theano.scan(outer, sequences=T.stack([x, 2 * x]), outputs_info=y)
@@ -71,7 +67,7 @@ def test_two_levels_of_vectors_with_a_product() -> None:
             h = np.tanh(square @ h * a)
         wanted.append(h)
     check_values([m, x, y], rows, (square, X, start), wanted)
-    check_gradients([m, x, y], (rows**2).sum(), [m, x, y], (square, X, start), order=2,
+    check_gradients([m, x, y], (rows**2).sum(), [m, x, y], (square, X, start),
                     tolerance=1e-5)  # fmt: skip
 
 
@@ -233,9 +229,7 @@ def test_shared_update_in_a_nested_loop(mode: Any) -> None:
     counter = theano.shared(np.float64(0), name="counter")
 
     def outer(row: Any) -> Any:
-        inner, updates = theano.scan(
-            lambda a: (a + counter, {counter: counter + 1}), sequences=row
-        )
+        inner, updates = theano.scan(lambda a: (a + counter, {counter: counter + 1}), sequences=row)
         return inner, updates
 
     rows, updates = theano.scan(outer, sequences=m)
@@ -243,6 +237,20 @@ def test_shared_update_in_a_nested_loop(mode: Any) -> None:
     np.testing.assert_allclose(f(M), M + np.arange(12).reshape(3, 4))
     assert counter.get_value() == 12
     np.testing.assert_allclose(f(M), M + np.arange(12, 24).reshape(3, 4))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["none", "fast_run"])
+@pytest.mark.parametrize("ndim", [0, 1])
+def test_swapped_shared_variables(ndim: int, mode: Any) -> None:
+    start = np.zeros((3,) * ndim), np.ones((3,) * ndim)
+    a, b = theano.shared(start[0]), theano.shared(start[1])
+    rows, updates = theano.scan(lambda: (a + 2 * b, {a: b, b: a}), n_steps=n)
+    f = theano.function([n], rows, updates=updates, mode=mode)
+    assert [r.mean() for r in f(3)] == [2, 1, 2]
+    np.testing.assert_array_equal(a.get_value(), start[1])
+    np.testing.assert_array_equal(b.get_value(), start[0])
+    f(2)
+    np.testing.assert_array_equal(a.get_value(), start[1])
 
 
 def test_updates_inside_and_outside_add_up() -> None:

@@ -132,9 +132,7 @@ def test_taps_deeper_than_the_number_of_steps() -> None:
 
 
 def test_further_rows_of_the_initial_state_are_ignored() -> None:
-    rows, _ = theano.scan(
-        lambda p: 2 * p, outputs_info=dict(initial=y, taps=[-2]), n_steps=3
-    )
+    rows, _ = theano.scan(lambda p: 2 * p, outputs_info=dict(initial=y, taps=[-2]), n_steps=3)
     check_values([y], rows, ([1.0, 2.0, 3.0, 4.0],), [2.0, 4.0, 4.0])
     check_gradients([y], (rows**2).sum(), [y], (np.arange(1.0, 5.0),))
 
@@ -181,9 +179,7 @@ def test_swapped_carries(ndim: int, read: str) -> None:
 
 def test_three_carries_in_a_ring_with_gradient() -> None:
     a, b, c = T.dvectors("a", "b", "c")
-    (p, q, r), _ = theano.scan(
-        lambda p, q, r: [q, r, p * q], outputs_info=[a, b, c], n_steps=5
-    )
+    (p, q, r), _ = theano.scan(lambda p, q, r: [q, r, p * q], outputs_info=[a, b, c], n_steps=5)
     numbers = tuple(np.array([k + 1.0, 0.5 - k]) for k in range(3))
     h = list(numbers)
     for _ in range(5):
@@ -256,7 +252,8 @@ def test_slice_then_last_of_one_row_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [(-2,), (slice(-2, None),), (slice(None, -1),), (slice(-3, -1),), (slice(None, None, -1),)],
+    "read",
+    [(-2,), (slice(-2, None),), (slice(None, -1),), (slice(-3, -1),), (slice(None, None, -1),)],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("count", [3, 4])
@@ -267,9 +264,7 @@ def test_other_slices(read: Any, count: int) -> None:
 
 
 def test_output_that_is_not_used_but_carried() -> None:
-    (_, seen), _ = theano.scan(
-        lambda a, h: [h + a, h * a], sequences=x, outputs_info=[s, None]
-    )
+    (_, seen), _ = theano.scan(lambda a, h: [h + a, h * a], sequences=x, outputs_info=[s, None])
     plain, h = [], 0.5
     for a in X:
         plain.append(h * a)
@@ -280,9 +275,7 @@ def test_output_that_is_not_used_but_carried() -> None:
 
 
 def test_output_that_nobody_needs_is_not_computed() -> None:
-    (kept, _), _ = theano.scan(
-        lambda a, h, g: [h + a, T.exp(g)], sequences=x, outputs_info=[s, s]
-    )
+    (kept, _), _ = theano.scan(lambda a, h, g: [h + a, T.exp(g)], sequences=x, outputs_info=[s, s])
     (node,) = scans(compiled([x, s], kept))
     assert node.op.n_taps == 1
 
@@ -303,9 +296,7 @@ def test_loops_over_different_lengths_stay_apart() -> None:
 
 
 def test_body_returns_its_input() -> None:
-    (a, b, c), _ = theano.scan(
-        lambda a, h: [h, a, w], sequences=x, outputs_info=[s, None, None]
-    )
+    (a, b, c), _ = theano.scan(lambda a, h: [h, a, w], sequences=x, outputs_info=[s, None, None])
     check_values([x, s, w], [a, b, c], (X, 0.5, 2.0), [[0.5] * 4, X, [2.0] * 4])
     check_gradients(
         [x, s, w], (a * X).sum() + (b**2).sum() + (c**3).sum(), [x, s, w], (X, 0.5, 2.0), order=2
@@ -362,16 +353,12 @@ def test_view_of_the_state_is_its_next_value() -> None:
     turned, _ = theano.scan(lambda h: h.T, outputs_info=m, n_steps=3)
     square = np.arange(9.0).reshape(3, 3)
     check_values([m], turned[-1], (square,), square.T)
-    shifted, _ = theano.scan(
-        lambda h: T.concatenate([h[1:], h[:1]]), outputs_info=x, n_steps=2
-    )
+    shifted, _ = theano.scan(lambda h: T.concatenate([h[1:], h[:1]]), outputs_info=x, n_steps=2)
     check_values([x], shifted[-1], (X,), np.roll(X, -2))
 
 
 def test_inputs_are_not_written_to() -> None:
-    rows, _ = theano.scan(
-        lambda a, h: T.set_subtensor(h[0], h[1] + a), sequences=x, outputs_info=y
-    )
+    rows, _ = theano.scan(lambda a, h: T.set_subtensor(h[0], h[1] + a), sequences=x, outputs_info=y)
     f = compiled([x, y], [rows, rows[-1], theano.grad(rows.sum(), y)])
     xs, ys = X.copy(), X.copy()
     f(xs, ys)
@@ -417,7 +404,9 @@ def test_complex_carry() -> None:
 
 
 def test_carry_that_loses_its_broadcast_flag() -> None:
-    rows, _ = theano.scan(lambda h, v: h + v, outputs_info=T.row("r"), non_sequences=T.row("q"), n_steps=2)  # fmt: skip
+    rows, _ = theano.scan(
+        lambda h, v: h + v, outputs_info=T.row("r"), non_sequences=T.row("q"), n_steps=2
+    )
     assert rows.broadcastable == (False, True, False)
     start = T.zeros((1,))
     rows, _ = theano.scan(lambda a, h: h + a, sequences=m, outputs_info=start)
@@ -509,6 +498,4 @@ def test_several_outputs_with_different_initial_states() -> None:
     # tap -1 written out takes the initial value itself, not an array of initial rows
     wanted[3] = wanted[3][:, None, :]
     check_values([x, s, y, m], [h, seen, k, v], numbers, wanted)
-    check_gradients(
-        [x, s, y, m], (h * seen).sum() + (k * k).sum() + v.sum(), [x, s, y, m], numbers
-    )
+    check_gradients([x, s, y, m], (h * seen).sum() + (k * k).sum() + v.sum(), [x, s, y, m], numbers)
