@@ -184,6 +184,15 @@ class Constant(Variable):
         return f"{kind}{{{text}}}"
 
 
+def _as_known(new: Any, old: Any) -> bool:
+    """Whether all sizes that the old type knows hold for the new one (equality ignores them)."""
+    if new is old:
+        return True
+    known = getattr(old, "shape", ())
+    sizes = getattr(new, "shape", known)
+    return all(size is None or size == n for size, n in zip(known, sizes, strict=True))
+
+
 class Apply:
     """An operation applied to variables.
 
@@ -252,7 +261,8 @@ class Apply:
         ``op.make_node`` so that its output types follow.
         """
         same = all(
-            new is old or new.type == old.type for new, old in zip(inputs, self.inputs, strict=True)
+            new is old or (new.type == old.type and _as_known(new.type, old.type))
+            for new, old in zip(inputs, self.inputs, strict=True)
         )
         if same:
             outputs = [output.clone() for output in self.outputs]

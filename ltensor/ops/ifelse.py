@@ -56,10 +56,7 @@ class IfElse(DeclaredOp):
                 f"{len(values)}"
             )
         operands = [v if isinstance(v, Variable) else as_tensor(v) for v in values]
-        for then, other in self._pairs(operands):
-            if then.type != other.type:
-                raise TypeError(_different(then, other))
-        outputs = [v.type.make_variable() for v in operands[: self.n_outs]]
+        outputs = [_common(a, b).make_variable() for a, b in self._pairs(operands)]
         return Apply(self, [condition, *operands], outputs)
 
     def _pairs(self, values: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -141,6 +138,19 @@ def _zeros(like: Variable, gradient: Variable) -> Variable:
     return set_flags(zeros, gradient.type.broadcastable)
 
 
+def _common(then: Variable, other: Variable) -> Any:
+    """The type of either value: what a pass learned of one side's sizes is forgotten."""
+    a, b = then.type, other.type
+    tensors = isinstance(a, TensorType) and isinstance(b, TensorType)
+    if tensors and a.dtype == b.dtype and a.ndim == b.ndim:
+        # equal types may still differ in sizes that are known
+        pairs = zip(a.shape, b.shape, strict=True)
+        return TensorType(a.dtype, shape=tuple(m if m == n else None for m, n in pairs))
+    if a == b:
+        return a
+    raise TypeError(_different(then, other))
+
+
 def _different(then: Variable, other: Variable) -> str:
     return (
         f"The two branches should have identical types, but they are {then.type} and "
@@ -188,7 +198,8 @@ class Branches(DeclaredOp):
         return Branches(regions[0], regions[1], self.sizes)
 
     def make_node(self, condition: Any, *operands: Variable) -> Apply:
-        outputs = [v.type.make_variable() for v in self.then.outputs]
+        pairs = zip(self.then.outputs, self.other.outputs, strict=True)
+        outputs = [_common(a, b).make_variable() for a, b in pairs]
         return Apply(self, [as_tensor(condition), *operands], outputs)
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:

@@ -176,6 +176,16 @@ def test_givens() -> None:
         function([x], y + 1, givens={3: x})
 
 
+def test_replacements_of_other_sizes() -> None:
+    """What is known of the sizes of a replaced variable does not hold for the new one."""
+    fixed, m = T.zeros((3, 4)), T.dmatrix("m")
+    total = (T.exp(fixed) * 2).sum(axis=0) + 1
+    other = theano.clone(total, replace={fixed: m})
+    value, shape = function([m], [other, other.shape])(np.zeros((5, 2)))
+    assert value.tolist() == [11, 11] and shape.tolist() == [2]
+    assert function([m], total, givens={fixed: m})(np.zeros((5, 2))).tolist() == [11, 11]
+
+
 # ------------------------------------------------------------------------------- In, keywords
 
 

@@ -25,7 +25,9 @@ def run(first: int, count: int) -> None:
     failures = [line for line in lines if line.startswith("FAILED")]
     if child.returncode < 0:
         failures.append(f"signal {-child.returncode} in {lines[-1] if lines else 'the import'}")
-    assert not failures and child.returncode == 0, "\n".join([*failures, child.stderr[-2000:]])
+    report = "\n".join([*failures, child.stderr[-2000:]])
+    assert not failures, report
+    assert child.returncode == 0, report
 
 
 def _environment() -> dict[str, str]:

@@ -151,3 +151,13 @@ def test_error_of_the_other_side_does_not_happen():
     assert f(0, np.ones(3)) == 3
     with pytest.raises(ValueError, match="Shape mismatch"):
         f(1, np.ones(3))
+
+
+def test_branches_whose_known_sizes_differ() -> None:
+    i, m = T.lscalar("i"), T.dmatrix("m")
+    chosen = ifelse(i, T.exp(T.zeros((3, 4))), T.exp(m))
+    f = function([i, m], [chosen, chosen.shape, chosen.sum(axis=0)])
+    for flag, shape in ((0, (5, 2)), (1, (3, 4))):
+        value, sizes, total = f(flag, np.zeros((5, 2)))
+        assert value.shape == tuple(sizes) == shape and total.shape == shape[1:]
+        assert (value == 1).all() and (total == shape[0]).all()

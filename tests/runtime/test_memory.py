@@ -42,7 +42,7 @@ def test_calls_do_not_grow() -> None:
             f(array)
         for _ in range(count // 20):
             f([1.0] * 100)
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match="mis-match"):
                 f(wrong)
 
     calls(1000)

@@ -299,3 +299,10 @@ def test_loops_with_different_bodies_are_not_merged() -> None:
     got = compiled([x, s], [one, two])(X, 1.0)
     np.testing.assert_allclose(got[0], 1 + np.cumsum(X))
     np.testing.assert_allclose(got[1], np.cumprod(X))
+
+
+def test_loops_over_different_lengths_stay_apart() -> None:
+    one, _ = theano.scan(lambda a: a * 2, sequences=x)
+    two, _ = theano.scan(lambda a: a * 2, sequences=y)
+    got = compiled([x, y], [one, two])(X, X[:2])
+    assert [len(v) for v in got] == [4, 2]

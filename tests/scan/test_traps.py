@@ -288,13 +288,6 @@ def test_merged_loops_with_different_stops() -> None:
     assert [len(v) for v in got] == [2, 4, 6]
 
 
-def test_loops_over_different_lengths_stay_apart() -> None:
-    one, _ = theano.scan(lambda a: a * 2, sequences=x)
-    two, _ = theano.scan(lambda a: a * 2, sequences=y)
-    got = value([x, y], [one, two], X, X[:2])
-    assert [len(v) for v in got] == [4, 2]
-
-
 def test_body_returns_its_input() -> None:
     (a, b, c), _ = theano.scan(lambda a, h: [h, a, w], sequences=x, outputs_info=[s, None, None])
     check_values([x, s, w], [a, b, c], (X, 0.5, 2.0), [[0.5] * 4, X, [2.0] * 4])

@@ -134,7 +134,7 @@ def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
         return None
     terms = _collect_sum(node, uses)
     gain = _cancel(terms) or terms.signs > 0
-    gain = _repeated(terms) or gain
+    gain = _repeated(terms, dtype) or gain
     constants = len(terms.constants_up) + len(terms.constants_down)
     total = _sum_of(terms, dtype)
     if constants > 1 or (constants and total == 0):
@@ -152,8 +152,8 @@ def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
     return stretch(value, node)
 
 
-def _repeated(terms: Terms) -> bool:
-    """``x + x`` is ``2 x``."""
+def _repeated(terms: Terms, dtype: str) -> bool:
+    """``x + x`` is ``2 x``, in the dtype of the sum: ``x`` may be narrower."""
     found = False
     for side in (terms.up, terms.down):
         if len(set(side)) == len(side):
@@ -161,10 +161,14 @@ def _repeated(terms: Terms) -> bool:
         found = True
         once = dict.fromkeys(side)
         side[:] = [
-            v if (count := side.count(v)) == 1 else apply_op(mul, constant_like(count, v), v)
+            v if (count := side.count(v)) == 1 else _times(count, *_in_dtype([v], dtype))
             for v in once
         ]
     return found
+
+
+def _times(count: int, variable: Variable) -> Variable:
+    return apply_op(mul, constant_like(count, variable), variable)
 
 
 def _sum_of(terms: Terms, dtype: str) -> Any:
