@@ -109,7 +109,27 @@ predefined_modes: dict[str, Mode] = {
 predefined_linkers = {"py", "c", "c|py", "vm", "cvm", "vm_nogc", "cvm_nogc"}
 predefined_optimizers = {k for k in LEVELS if isinstance(k, str)}
 instantiated_default_mode: Mode | None = None
-optdb = None
+
+
+class _Optimizations:
+    """Stands where Theano keeps its optimizations: they can be asked for by level only."""
+
+    def query(self, *tags: Any, **kwargs: Any) -> str:
+        """The name of an optimizer: tags begin with ``+``, ``-`` or ``&`` in Theano."""
+        for tag in tags:
+            name = tag.lstrip("+&") if isinstance(tag, str) else None
+            if name in LEVELS:
+                return str(name)
+        return "fast_run"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"ltensor has no optdb.{name}: its passes are not Theano's optimizers; "
+            "see docs/adding_a_pass.md for how to rewrite graphs"
+        )
+
+
+optdb = _Optimizations()
 
 
 def get_mode(orig: Any = None) -> Mode:

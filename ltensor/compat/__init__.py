@@ -118,7 +118,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         for absent, why in ABSENT_MODULES.items():
             if (fullname + ".").startswith(absent + "."):
-                raise ModuleNotFoundError(f"ltensor has no {fullname}: {why}", name=fullname)
+                # Without name=, or `from theano import sparse` would swallow what is said here.
+                raise ModuleNotFoundError(f"ltensor has no {fullname}: {why}")
         return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:

@@ -29,9 +29,7 @@ def mixture(rng):
     resp = T.exp(joint - loglik.dimshuffle(0, "x"))
     nk = resp.sum(axis=0)
     new_mu = T.dot(resp.T, x) / nk[:, None]
-    new_var = (resp[:, :, None] * T.sqr(x[:, None, :] - new_mu[None])).sum(0) / nk[:, None] if 0 else (
-        T.dot(resp.T, x**2) / nk[:, None] - new_mu**2
-    )
+    new_var = T.dot(resp.T, x**2) / nk[:, None] - new_mu**2
     em = theano.function(
         [x, mu, log_var, logits],
         [loglik.sum(), new_mu, T.log(T.maximum(new_var, 1e-4)), T.log(nk / nk.sum()), resp],
