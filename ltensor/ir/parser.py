@@ -329,6 +329,11 @@ class Parser:
         complex_ = kind.dtype.startswith("complex")
         try:
             data = np.asarray(_complex(value) if complex_ else value)
+            if kind.dtype == "uint64" and data.dtype.kind == "f":
+                # NumPy takes floats for a list in which only some ints need the 64th bit
+                whole = np.asarray(value, dtype=object)
+                if all(type(v) is int and 0 <= v < 2**64 for v in whole.flat):
+                    data = whole.astype(np.uint64)
             if data.ndim == 0 and all(size == 1 for size in kind.shape):
                 data = data.reshape((1,) * kind.ndim)
             with np.errstate(all="ignore"):

@@ -195,11 +195,7 @@ class Builder(ComplexArithmetic):
         """Python's ``//``; an integer division by zero is reported after the nest."""
         a, b = self._pair(a, b)
         if is_float(a.dtype):
-            quotient = self.floor(self.div(a, b))
-            # NumPy divides after taking the remainder away, which is exact
-            rest = self.mod(a, b)
-            exact = self.rint(self.div(self.sub(a, rest), b))
-            return self.select(self.eq(b, 0), quotient, exact)
+            return self._float_floor_div(a, b)
         a, b = self._safe_divisor(a, b)
         quotient = self.int_divide(a, b)
         if not is_signed(a.dtype):
@@ -207,6 +203,19 @@ class Builder(ComplexArithmetic):
         rest = self.sub(a, self.mul(quotient, b))
         wrong = self.and_(self.ne(rest, 0), self.lt(self.xor(rest, b), 0))
         return self.sub(quotient, self.cast(wrong, a.dtype))
+
+    def _float_floor_div(self, a: Value, b: Value) -> Any:
+        """NumPy's way: the remainder is taken away first, so that the division is exact."""
+        rest = self.pure("frem", a.dtype, (a, b))
+        exact = self.div(self.sub(a, rest), b)
+        below = self.and_(self.ne(rest, 0), self.ne(self.lt(rest, 0), self.lt(b, 0)))
+        exact = self.select(below, self.sub(exact, 1), exact)
+        floor = self.floor(exact)
+        floor = self.select(self.gt(self.sub(exact, floor), 0.5), self.add(floor, 1), floor)
+        quotient = self.div(a, b)
+        zero = self.copysign(self.const(0, a.dtype), quotient)
+        result = self.select(self.eq(exact, 0), zero, floor)
+        return self.select(self.eq(b, 0), quotient, result)
 
     def mod(self, a: Scalar, b: Scalar) -> Any:
         """Python's ``%``."""

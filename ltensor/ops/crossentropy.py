@@ -141,7 +141,9 @@ class Place(IndexedOp):
         b.check(b.eq(have, want), "class_count", node, (want, have))
 
     def element(self, e: Any, node: Apply, operands: Any, index: Any) -> Any:
-        hot = e.eq(e.cast(operands[1].at([index[0]]), "int64"), index[1])
+        which = e.cast(operands[1].at([index[0]]), "int64")
+        e.guard(e.and_(e.ge(which, 0), e.lt(which, operands[2].value)), "class_bounds")
+        hot = e.eq(which, index[1])
         one = node.inputs[0].type.broadcastable[0]
         value = operands[0].at([e.const(0) if one else index[0]])
         return e.select(hot, value, e.const(0, value.dtype))

@@ -20,6 +20,10 @@ from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of, dimshuffle, reshape, shape_i
 
 
+#: no result can have more elements
+MOST_ELEMENTS = 2**46
+
+
 class RepeatPlaces(DeclaredOp):
     """Counts (2, 0, 3) as places (0, 0, 2, 2, 2). How many there must be is the second operand."""
 
@@ -66,6 +70,8 @@ class RepeatPlaces(DeclaredOp):
         with b.loop(counts.dims[0], carries=[zero]) as loop:
             count = b.cast(b.load(counts, [loop.index]), "int64")
             k.check(b.ge(count, 0), "negative_repeats", (count,))
+            room = b.sub(b.const(MOST_ELEMENTS), loop.carry[0])
+            k.check(b.le(count, room), "too_large", (count,), ("repeat",))
             loop.next(b.add(loop.carry[0], count))
         target = k.output(0, [loop.results[0]])
         with b.loop(counts.dims[0], carries=[zero]) as outer:

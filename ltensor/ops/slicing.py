@@ -174,7 +174,8 @@ def slice_length(entry: tuple[Any, Any, Any], size: Any) -> Any:
         from ltensor.ops.arithmetic import switch
         from ltensor.ops.compare import gt
 
-        step = as_int64(step)
+        # a step beyond every size is as good as a smaller one, and its negative exists
+        step = smaller(larger(as_int64(step), -(2**62)), 2**62)
         up = _length_up(start, stop, larger(step, 1), size)
         down = _length_down(start, stop, larger(minus(0, step), 1), size)
         return switch(gt(step, constant(0, dtype="int64")), as_int64(up), as_int64(down))
@@ -233,7 +234,8 @@ def _steps(span: Any, step: Any) -> Any:
     known = _int(span)
     if width is not None and known is not None:
         return -(-known // width)
-    return int_div(plus(span, minus(step, 1)), as_int64(step))
+    # (span - 1) // step + 1 is the same for every span >= 0, and cannot overflow
+    return plus(int_div(as_int64(minus(span, 1)), as_int64(step)), 1)
 
 
 # ------------------------------------------------------------------------- emitted scalars

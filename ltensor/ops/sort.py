@@ -224,7 +224,8 @@ def _top_slice(x: Variable, kth: Any, axis: int) -> tuple[Any, ...]:
     """The part of a sorted array with its ``kth`` largest (or ``-kth`` smallest) elements."""
     from ltensor.ops.arithmetic import neg, sub, switch
     from ltensor.ops.cast import cast
-    from ltensor.ops.compare import gt
+    from ltensor.ops.compare import ge, gt, le, neq
+    from ltensor.ops.control import Assert
 
     before = [slice(None)] * axis
     if isinstance(kth, (int, np.integer)):
@@ -232,6 +233,9 @@ def _top_slice(x: Variable, kth: Any, axis: int) -> tuple[Any, ...]:
             raise ValueError("topk: kth cannot be zero")
         return (*before, slice(-int(kth), None) if kth > 0 else slice(None, -int(kth)))
     k, size = cast(as_tensor(kth), "int64"), shape_i(x, axis)
+    k = Assert("topk: kth must not be zero nor exceed the size of the axis")(
+        k, neq(k, constant(0, dtype="int64")), le(k, size), ge(k, neg(size))
+    )
     zero = constant(0, dtype="int64")
     largest = gt(k, zero)
     start = switch(largest, sub(size, k), zero)

@@ -182,7 +182,8 @@ def test_replacements_of_other_sizes() -> None:
     total = (T.exp(fixed) * 2).sum(axis=0) + 1
     other = theano.clone(total, replace={fixed: m})
     value, shape = function([m], [other, other.shape])(np.zeros((5, 2)))
-    assert value.tolist() == [11, 11] and shape.tolist() == [2]
+    assert value.tolist() == [11, 11]
+    assert shape.tolist() == [2]
     assert function([m], total, givens={fixed: m})(np.zeros((5, 2))).tolist() == [11, 11]
 
 

@@ -159,5 +159,7 @@ def test_branches_whose_known_sizes_differ() -> None:
     f = function([i, m], [chosen, chosen.shape, chosen.sum(axis=0)])
     for flag, shape in ((0, (5, 2)), (1, (3, 4))):
         value, sizes, total = f(flag, np.zeros((5, 2)))
-        assert value.shape == tuple(sizes) == shape and total.shape == shape[1:]
-        assert (value == 1).all() and (total == shape[0]).all()
+        assert value.shape == tuple(sizes) == shape
+        assert total.shape == shape[1:]
+        assert (value == 1).all()
+        assert (total == shape[0]).all()

@@ -1,4 +1,4 @@
-"""Imports go down only, and an op is named in one place."""
+"""Imports go down only."""
 
 from __future__ import annotations
 
