@@ -71,7 +71,7 @@ class RepeatPlaces(DeclaredOp):
             count = b.cast(b.load(counts, [loop.index]), "int64")
             k.check(b.ge(count, 0), "negative_repeats", (count,))
             room = b.sub(b.const(MOST_ELEMENTS), loop.carry[0])
-            k.check(b.le(count, room), "too_large", (count,), ("repeat",))
+            k.check(b.le(count, room), "too_many_repeats", (count,), ("repeat",))
             loop.next(b.add(loop.carry[0], count))
         target = k.output(0, [loop.results[0]])
         with b.loop(counts.dims[0], carries=[zero]) as outer:

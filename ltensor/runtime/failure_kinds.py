@@ -161,7 +161,7 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
         _detail("{0} rows of probabilities and n = {1} need as many uniform draws, not {2}"),
     ),
     "random_too_many": (ValueError, _detail("cannot choose {0} different ones of {1} categories")),
-    "too_large": (MemoryError, _detail("{detail[0]}: the result has too many elements")),
+    "too_many_repeats": (MemoryError, _detail("{detail[0]}: the result has too many elements")),
     "zero_step": (ValueError, _fixed("slice step cannot be zero")),
     "subtensor_mismatch": (
         ValueError,

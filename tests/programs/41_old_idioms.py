@@ -97,7 +97,11 @@ def main():
         first = function([], [r, k])()
         assert (abs(first[0]) <= 1).all() and set(first[1]) <= {0, 1}
     cpu = CpuStreams(seed=9)
-    draws = [cpu.permutation(n=5), cpu.random_integers((4,), low=2, high=6), cpu.choice(size=(3,), a=4)]
+    draws = [
+        cpu.permutation(n=5),
+        cpu.random_integers((4,), low=2, high=6),
+        cpu.choice(size=(3,), a=4),
+    ]
     perm, ints, choice = function([], draws)()
     assert sorted(numpy.ravel(perm)) == [0, 1, 2, 3, 4]
     assert ints.min() >= 2 and ints.max() <= 6 and choice.max() < 4
@@ -107,7 +111,9 @@ def main():
     # Pooling and convolution of signals, sorting by function, deep copies.
     img = TT.tensor4("img")
     iv = numpy.arange(16.0).reshape(1, 1, 4, 4).astype(floatX)
-    assert function([img], ds.max_pool_2d(img, (2, 2), ignore_border=True))(iv).ravel().tolist() == [5, 7, 13, 15]
+    assert function([img], ds.max_pool_2d(img, (2, 2), ignore_border=True))(
+        iv
+    ).ravel().tolist() == [5, 7, 13, 15]
     one = sigconv.conv2d(x, TT.ones((2, 2)), border_mode="valid")
     assert function([x], one)(numpy.ones((3, 3))).tolist() == [[4, 4], [4, 4]]
     assert function([v], [sort(v), argsort(v)])([3.0, 1.0, 2.0])[1].tolist() == [1, 2, 0]

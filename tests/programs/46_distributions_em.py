@@ -46,7 +46,9 @@ def mixture(rng):
     np.testing.assert_allclose(sorted(np.exp(state[2])), [1 / 3] * 3, atol=0.05)
     np.testing.assert_allclose(np.exp(state[1]), 0.25, atol=0.15)
     # d loglik / d mu = sum of responsibilities times the standardised residual
-    g = theano.function([x, mu, log_var, logits], T.grad(loglik.sum(), mu), allow_input_downcast=True)
+    g = theano.function(
+        [x, mu, log_var, logits], T.grad(loglik.sum(), mu), allow_input_downcast=True
+    )
     zero = g(xv, *state)
     np.testing.assert_allclose(zero, 0, atol=1.0)
 
