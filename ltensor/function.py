@@ -471,12 +471,16 @@ def _fit_update(target: SharedVariable, value: Any) -> Variable:
     except TypeError as error:
         kind_text = f"shared_var.type={target.type}"
         value_type = getattr(value, "type", type(value))
+        owner = getattr(value, "owner", None)
+        made = getattr(value if owner is None else owner, "source", None)
+        where = () if made is None else (f"The new value was made here:\n{made.format()}",)
         raise TypeError(
             f"An update must have the same type as the original shared variable (shared_var="
             f"{target}, {kind_text}, update_val={value}, update_val.type={value_type}).",
             "If the difference is related to the broadcast pattern, you can call the "
             "tensor.unbroadcast(var, axis_to_unbroadcast[, ...]) function to remove broadcastable "
             "dimensions.",
+            *where,
         ) from error
 
 

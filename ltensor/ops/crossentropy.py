@@ -142,7 +142,9 @@ class Place(IndexedOp):
 
     def element(self, e: Any, node: Apply, operands: Any, index: Any) -> Any:
         which = e.cast(operands[1].at([index[0]]), "int64")
-        e.guard(e.and_(e.ge(which, 0), e.lt(which, operands[2].value)), "class_bounds")
+        e.guard(
+            e.and_(e.ge(which, 0), e.lt(which, e.cast(operands[2].value, "int64"))), "class_bounds"
+        )
         hot = e.eq(which, index[1])
         one = node.inputs[0].type.broadcastable[0]
         value = operands[0].at([e.const(0) if one else index[0]])

@@ -196,6 +196,10 @@ class Lstsq(_Called):
 
     ir_name = "lstsq"
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply; without arguments give itself: ``lstsq`` is a class in Theano."""
+        return super().__call__(*args, **kwargs) if args or kwargs else self
+
     def make_node(self, a: Any, b: Any, rcond: Any) -> Apply:
         a, b = as_matrix("lstsq", a), as_matrix("lstsq", b, (1, 2))
         dtype = dt.upcast(a.type.dtype, b.type.dtype)

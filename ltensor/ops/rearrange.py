@@ -19,7 +19,6 @@ from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tens
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of, dimshuffle, reshape, shape_i
 
-
 #: no result can have more elements
 MOST_ELEMENTS = 2**46
 

@@ -1,4 +1,4 @@
-"""Edge values that once went wrong: huge steps and counts, infinities, class numbers out of range."""
+"""Edge values that once went wrong: huge steps and counts, infinities, class numbers."""
 
 from __future__ import annotations
 

@@ -69,7 +69,8 @@ def main():
     # When building.
     fails(theano.gof.fg.MissingInputError, lambda: theano.function([x], x + y), "y")
     fails(TypeError, lambda: T.grad(x * 2, x), "cost must be a scalar")
-    fails(theano.gradient.DisconnectedInputError, lambda: T.grad(x.sum(), y))
+    lone = T.matrix("lone")  # LINE lone
+    fails(theano.gradient.DisconnectedInputError, lambda: T.grad(x.sum(), lone), "LINE lone")
     w32 = theano.shared(np.float32([1, 2]), "w32")
     fails(
         TypeError,
@@ -77,6 +78,7 @@ def main():
         "must have the same type",
         "float32",
         "float64",
+        "# a float64",
     )
     fails(TypeError, lambda: theano.function([x], x, updates=[(y, x)]))
     fails(ValueError, lambda: x.dimshuffle(0), "drop a non-broadcastable")

@@ -1,4 +1,4 @@
-"""Spellings of ten years ago: star imports, module aliases, six, cPickle, tensor methods by old names."""
+"""Spellings of ten years ago: star imports, module aliases, six, methods by their old names."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -8,18 +8,28 @@ import sys
 import numpy
 import theano
 import theano.tensor as TT
-from theano import function, gof, grad, scan, shared  # noqa: F401
+from theano import function, gof, grad, scan, shared
 from theano.compat import OrderedDict
 from theano.compat.python2x import OrderedDict as OD2
-from theano.compat.six.moves import range as xrange, zip as izip
+from theano.compat.six.moves import range as xrange
+from theano.compat.six.moves import zip as izip
 from theano.gof import Apply, Op
 from theano.ifelse import ifelse  # noqa: F401
 from theano.sandbox import rng_mrg
 from theano.sandbox.rng_mrg import MRG_RandomStreams as RandomStreams
 from theano.scan_module import until
 from theano.tensor import *  # noqa: F403
-from theano.tensor import as_tensor_variable, dmatrix, dot, dscalar, dvector, exp, lscalar, sqr
-from theano.tensor import TensorType
+from theano.tensor import (
+    TensorType,
+    as_tensor_variable,
+    dmatrix,
+    dot,
+    dscalar,
+    dvector,
+    exp,
+    lscalar,
+    sqr,
+)
 from theano.tensor.basic import TensorVariable, _allclose
 from theano.tensor.nnet import sigmoid, softmax
 from theano.tensor.shared_randomstreams import RandomStreams as CpuStreams

@@ -1,4 +1,4 @@
-"""Recursive network over a tree given as arrays: scan writing rows of a table, gradients through set_subtensor."""
+"""Recursive network over a tree given as arrays: a loop that writes the rows of a table."""
 
 import numpy as np
 import theano

@@ -1,4 +1,4 @@
-"""Random numbers inside loops: dropout per step, zoneout, stochastic depth; each step draws anew, seeds repeat."""
+"""Random numbers inside loops: each step draws anew, seeds repeat; zoneout, walks, darts."""
 
 import numpy as np
 import theano

@@ -1,4 +1,4 @@
-"""Batch normalisation by the library's functions (train, test), with gradients against composed expressions."""
+"""Batch normalisation by the library's functions, against composed expressions."""
 
 import numpy as np
 import theano
@@ -58,7 +58,7 @@ def main():
     y = x - x.mean(axis=0) + 0 * target
     layer = theano.function([x], y, updates=[(count, count + 1)])
     xv = (np.arange(12).reshape(4, 3) + 1).astype(floatX)
-    for k in range(60):
+    for _ in range(60):
         out = layer(xv)
     np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-5)
     assert count.get_value() == 60

@@ -1,4 +1,4 @@
-"""Sequence to sequence with teacher forcing, masks, a pointer over the input, greedy decoding in one scan."""
+"""Sequence to sequence with masks, a pointer over the input, greedy decoding in one scan."""
 
 import numpy as np
 import theano

@@ -1,4 +1,4 @@
-"""Log densities and expectation-maximisation: Gaussian mixture, Poisson and Dirichlet terms, Laplace fit, ADVI."""
+"""Log densities: Gaussian mixture by EM, special functions, a variational fit."""
 
 import numpy as np
 import scipy.special
