@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ltensor.lowering import jit
+from ltensor.lowering import block_pool, jit
 
 _compiled: dict[str, jit.CompiledModule] = {}
 
@@ -24,7 +24,9 @@ def addresses(symbols: Iterable[str]) -> dict[str, int]:
     """Addresses of run-time functions, compiling the libraries that define them."""
     found = {}
     for symbol in symbols:
-        if symbol.startswith("lt_rng_"):
+        if symbol.startswith("lt_block_"):
+            found[symbol] = block_pool.address(symbol)
+        elif symbol.startswith("lt_rng_"):
             found[symbol] = _random().address(symbol)
         elif symbol.startswith(("lt_matmul", "lt_gemm")):
             from ltensor.lowering.gemm import dispatch

@@ -8,6 +8,7 @@ optimization pass is needed afterwards: the builder has shared and hoisted value
 from __future__ import annotations
 
 from ltensor.ir import dtypes as dt
+from ltensor.lowering import block_pool
 from ltensor.lowering.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import (
     InstructionText,
@@ -84,12 +85,11 @@ class Renderer(InstructionText):
         tail.append(f"  %status = phi i32 {preds}")
         for slot in range(self.program.slots):
             tail.append(f"  %last{slot} = load ptr, ptr %slot{slot}")
-            tail.append(f"  call void @free(ptr %last{slot})")
+            tail.append(f"  call void @lt_block_give(ptr %last{slot})")
         tail += ["  ret i32 %status", "}"]
         text = [
             "@lt_table = external global [0 x i64]",
-            "declare ptr @malloc(i64)",
-            "declare void @free(ptr)",
+            *((block_pool.DECLARATIONS,) if self.program.slots else ()),
             *sorted(self.declares),
             *self.functions.values(),
             *head,
@@ -509,8 +509,8 @@ class Renderer(InstructionText):
         self.line(f"br i1 {more}, label %{grow}, label %{have}")
         self.start_block(grow)
         old = self.put(f"load ptr, ptr %slot{slot}")
-        self.line(f"call void @free(ptr {old})")
-        new = self.put(f"call ptr @malloc(i64 {size})")
+        self.line(f"call void @lt_block_give(ptr {old})")
+        new = self.put(f"call ptr @lt_block_take(i64 {size})")
         self.line(f"store ptr {new}, ptr %slot{slot}")
         self.line(f"store i64 {size}, ptr %cap{slot}")
         empty = self.put(f"icmp eq ptr {new}, null")
