@@ -25,6 +25,7 @@ from ltensor.runtime.entry import Returns
 from ltensor.shared import Container, SharedVariable
 
 if TYPE_CHECKING:
+    from ltensor.explain import Explanation
     from ltensor.runtime.link import Linked
 
 # The passes and the lowering are imported when the first function is compiled: half of the time
@@ -293,6 +294,37 @@ class CompiledFunction(NativeCallable):
             [None if c is None else c.get() for c in self.defaults],
         )
 
+    def explain(self, *args: Any, sizes: dict[Any, Any] | None = None) -> Explanation:
+        """What the compiled function keeps in memory and why, and what became of its loops.
+
+        Parameters
+        ----------
+        *args
+            Arguments as for a call: bytes are worked out for their sizes. Nothing is run.
+        sizes : dict, optional
+            The same by example sizes: name (or variable) of an argument -> its shape, or the value
+            of a 0-d one.
+
+        Returns
+        -------
+        Explanation
+            ``print`` it; ``buffers`` and ``loops`` are lists of records, ``as_dict()`` is all of
+            it as plain data.
+
+        Examples
+        --------
+        >>> import ltensor, ltensor.tensor as T
+        >>> x = T.dvector("x")
+        >>> f = ltensor.function([x], x + 1)
+        >>> [b.formula for b in f.explain().buffers]
+        ['8 * x.shape[0]']
+        >>> f.explain(sizes={"x": (1000,)}).buffers[0].bytes
+        8000
+        """
+        from ltensor.explain import explain
+
+        return explain(self, args, sizes)
+
     def __repr__(self) -> str:
         return f"<ltensor function {self.name!r}>"
 
@@ -375,13 +407,15 @@ class FunctionMaker:
         """Compile."""
         from ltensor.lowering.whole import Signature
         from ltensor.passes.pipeline import optimize
+        from ltensor.passes.remarks import recording
         from ltensor.runtime.link import link
 
         graph = self.request.graph(self.name)
         self.unoptimized = graph
         began = time.perf_counter()
         snapshots: list[tuple[str, Graph]] | None = [] if hooks.wants_snapshots() else None
-        optimized = optimize(graph, self.mode, snapshots)
+        with recording() as remarks:
+            optimized = optimize(graph, self.mode, snapshots)
         self.fgraph = optimized
         optimize_seconds = time.perf_counter() - began
         n_outputs = len(self.request.outputs)
@@ -399,7 +433,9 @@ class FunctionMaker:
         if self.input_updates:
             returns = "list"
         cells = [_cell(v) for v in shared]
-        linked = link(final, signature, cells, returns)
+        with recording() as later:
+            linked = link(final, signature, cells, returns)
+        self.remarks = remarks + later
         defaults: list[Container | None] = []
         for spec in self.specs:
             if spec.value is None:
@@ -424,6 +460,7 @@ class FunctionMaker:
                 program=linked.lowered.program,
                 llvm=linked.text,
                 module=linked.module,
+                function=function,
             )
         )
         return function

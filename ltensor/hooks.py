@@ -33,6 +33,8 @@ class CompileRecord:
         The LLVM IR text.
     module : CompiledModule or None
         The loaded code; ``module.assembly()`` lists it.
+    function : callable or None
+        What the user gets, if it is a compiled function.
     """
 
     name: str
@@ -42,6 +44,7 @@ class CompileRecord:
     program: Any = None
     llvm: str = ""
     module: Any = None
+    function: Any = None
 
 
 @dataclass(eq=False)

@@ -116,6 +116,7 @@ class Block:
     def run(self) -> None:
         """Emit the code of all groups; afterwards `value` gives any output."""
         for group in self.plan.groups:
+            self.b.lowered_node = group.node
             if group.kind == "nest":
                 self._emit_nest(group)
                 continue
@@ -142,12 +143,17 @@ class Block:
             return found
         return self.view(variable)
 
-    def destination(self, variable: Variable, dims: Sequence[Value]) -> View:
-        """Where to write ``variable``: the output's own buffer if it is one."""
+    def destination(
+        self, variable: Variable, dims: Sequence[Value], reason: tuple[Any, ...] | None = None
+    ) -> View:
+        """Where to write ``variable``: the output's own buffer if it is one.
+
+        ``reason`` is that of a temporary: see `ltensor.lowering.program.Buffer`.
+        """
         provider = self.destinations.pop(variable, None)
         if provider is not None:
             return provider(dims)
-        return self.b.temporary(variable.type.dtype, dims)
+        return self.b.temporary(variable.type.dtype, dims, reason or ("value", variable))
 
     # --------------------------------------------------------------------- scalars, sizes
 
@@ -255,11 +261,11 @@ class Block:
             return self.value(variable)
         if found is not None:
             # a scalar whose address is wanted
-            place = self.b.temporary(variable.type.dtype, ())
+            place = self.b.temporary(variable.type.dtype, (), ("value", variable))
             self.b.store(place, (), found)
             return place
         if is_scalar(variable):
-            place = self.b.temporary(variable.type.dtype, ())
+            place = self.b.temporary(variable.type.dtype, (), ("value", variable))
             self.b.store(place, (), self.scalar(variable))
             return place
         node = variable.owner
@@ -295,7 +301,7 @@ class Block:
         view = self.view(variable)
         if view.dense and view.offset is None:
             return view
-        copy = self.b.temporary(view.dtype, view.dims)
+        copy = self.b.temporary(view.dtype, view.dims, ("copy", variable))
         self.copy(copy, view)
         return copy
 

@@ -19,6 +19,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.complex_scalar import ComplexArithmetic
 from ltensor.lowering.program import (
+    Buffer,
     Carry,
     Complex,
     ErrorSite,
@@ -637,12 +638,24 @@ class Builder(ComplexArithmetic):
         rest = view.strides[1:]
         return View(view.dtype, self.shifted(view, step), view.dims[1:], rest if rest else None)
 
-    def temporary(self, dtype: str, dims: Sequence[Value]) -> View:
-        """A dense buffer of the call, allocated where its size is known."""
+    #: the Apply that is being lowered: what a buffer without a reason is for
+    lowered_node: Any = None
+
+    def temporary(
+        self, dtype: str, dims: Sequence[Value], reason: tuple[Any, ...] | None = None
+    ) -> View:
+        """A dense buffer of the call, allocated where its size is known.
+
+        ``reason`` says why it exists (`Buffer`, in ``lowering.program``).
+        """
         slot = self.program.slots
         self.program.slots += 1
+        self.program.calls.update(("lt_block_take", "lt_block_give"))
         pointer = self.pure("ensure", "ptr", (self.byte_size(dtype, dims),), slot)
-        return View(dtype, pointer, tuple(dims))
+        dims = tuple(dims)
+        why = ("scratch", self.lowered_node) if reason is None else reason
+        self.program.buffers.append(Buffer(pointer, dtype, dims, why))
+        return View(dtype, pointer, dims)
 
     def local(self, dtype: str) -> View:
         """A scalar in the native frame, for values that leave a branch."""

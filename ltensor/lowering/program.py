@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 #: how many numbers a guard may record
 GUARD_WORDS = 2
@@ -179,6 +179,41 @@ class ErrorSite:
     shapes_at: int | None = None
 
 
+class Buffer(NamedTuple):
+    """A buffer of the call, and why it exists (told by `f.explain()`).
+
+    Attributes
+    ----------
+    pointer : Value
+        ``ensure`` (memory of the call) or ``alloc_output`` (an array that is returned).
+    dtype : str
+    dims : tuple of Value
+    reason : tuple
+        A word and what it speaks of: an Apply or a Variable, and numbers. The words:
+
+        ============ ====================================== ==========================
+        word         of                                     further
+        ============ ====================================== ==========================
+        output       the Variable returned                  its number
+        value        the Variable stored
+        copy         the Variable made dense
+        scratch      the Apply whose kernel works in it
+        trace        the scan: all rows of one result       its position
+        ring         the scan: rows of a state, in turn     the state's position
+        last         the scan: last rows of one result      its position
+        carry        the scan: value of this or next step   the state's position
+        packed       the Variable in a product's order
+        block        the Variable, of a block of steps
+        update       the shared Variable that takes it
+        ============ ====================================== ==========================
+    """
+
+    pointer: Value
+    dtype: str
+    dims: tuple[Value, ...]
+    reason: tuple[Any, ...]
+
+
 @dataclass
 class Program:
     """A whole compiled function at the kernel level."""
@@ -191,6 +226,9 @@ class Program:
     #: number 0 is nobody's: in the error record it stands for "no number"
     errors: list[ErrorSite] = field(default_factory=lambda: [ErrorSite("unknown", None)])
     calls: set[str] = field(default_factory=set)
+    buffers: list[Buffer] = field(default_factory=list)
+    #: scan nodes with the number of their steps, as they were lowered
+    scans: list[tuple[Any, Value]] = field(default_factory=list)
 
     def __str__(self) -> str:
         return "\n".join(_Printer().program(self))

@@ -107,12 +107,14 @@ class _Place:
         self.target: View | None = None
         self.sizes: list[View] = []
         if isinstance(kind, RandomStateType):
-            self.target = b.temporary("uint32", (b.const(STATE_WORDS),))
+            self.target = b.temporary("uint32", (b.const(STATE_WORDS),), ("value", output))
         elif not isinstance(kind, TensorType):
             raise UnsupportedError(f"{node.op} cannot choose between values of type {kind}")
         elif kind.ndim == 0:
             complex_ = dt.is_complex(kind.dtype)
-            self.target = b.temporary(kind.dtype, ()) if complex_ else b.local(kind.dtype)
+            self.target = (
+                b.temporary(kind.dtype, (), ("value", output)) if complex_ else b.local(kind.dtype)
+            )
         else:
             dims = block.shapes.shape(output) or ()
             if all(not self._of_result(size) for size in dims):
@@ -130,7 +132,7 @@ class _Place:
         if self.target is not None:
             return self.target
         b = self.b
-        view = b.temporary(self.output.type.dtype, dims)
+        view = b.temporary(self.output.type.dtype, dims, ("value", self.output))
         b.raw_store(self.pointer.pointer, 0, view.pointer)
         for place, size in zip(self.sizes, dims, strict=True):
             b.store(place, (), size)

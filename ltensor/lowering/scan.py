@@ -39,6 +39,7 @@ class _State:
         self.trace: View | None = None
         self.keep: int | None = None
         self.is_carry = False
+        self.position = 0
 
 
 class _Unsized:
@@ -48,16 +49,17 @@ class _Unsized:
     words of the frame.
     """
 
-    def __init__(self, b: Any, kind: Any, steps: Value | None) -> None:
+    def __init__(self, b: Any, kind: Any, steps: Value | None, reason: tuple[Any, ...]) -> None:
         self.b = b
         self.kind = kind
+        self.reason = reason
         self.steps = steps  # None: only the last row is kept
         self.rows = b.const(1) if steps is None else steps
         self.sizes = [b.local("int64") for _ in range(kind.ndim)]
         self.pointer = b.local("int64")
         for place, size in zip(self.sizes, kind.shape, strict=True):
             b.store(place, (), b.const(size or 0))
-        empty = b.temporary(kind.dtype, [b.const(0)])
+        empty = b.temporary(kind.dtype, [b.const(0)], reason)
         b.raw_store(self.pointer.pointer, 0, empty.pointer)
 
     def row(self, dims: Sequence[Value], step: Value, node: Apply, number: int) -> View:
@@ -68,7 +70,7 @@ class _Unsized:
             fine = b.or_(b.eq(step, 0), b.eq(have, size))
             b.check(fine, "scan_out_shape", node, (step, *dims, *before), (number, len(before)))
             b.store(place, (), size)
-        trace = b.temporary(self.kind.dtype, (self.rows, *dims))
+        trace = b.temporary(self.kind.dtype, (self.rows, *dims), self.reason)
         b.raw_store(self.pointer.pointer, 0, trace.pointer)
         return b.row(trace, b.const(0) if self.steps is None else step)
 
@@ -101,6 +103,7 @@ class _ScanLowering:
         b, op, block = self.b, self.op, self.block
         n, seqs, inits, carries, refs = op.split(self.node.inputs)
         steps = b.cast(block.scalar(n), "int64")
+        b.program.scans.append((self.node, steps))
         b.check(b.ge(steps, 0), "negative_steps", self.node, (steps,))
         seq_views = [self._view(s) for s in seqs]
         for number, view in enumerate(seq_views):
@@ -149,6 +152,7 @@ class _ScanLowering:
         scalar = init.type.ndim == 1
         state = _State("scalar" if scalar else "rows", dtype, tuple(view.dims[1:]))
         state.depth, state.lags, state.keep = depth, op.lags[slot], keep
+        state.position = slot
         if keep is None:
             state.trace = self._trace(output, dtype, (steps, *state.dims))
         if scalar:
@@ -158,7 +162,7 @@ class _ScanLowering:
             dense = self.block.dense(init) if not view.dense else view
             state.inits = [b.row(dense, depth - k).pointer for k in range(1, depth + 1)]
             return state
-        ring = b.temporary(dtype, (b.const(depth + 1), *state.dims))
+        ring = b.temporary(dtype, (b.const(depth + 1), *state.dims), ("ring", self.node, slot))
         rows = [b.row(ring, k) for k in range(depth + 1)]
         for k in range(1, depth + 1):
             self.block.copy(rows[k - 1], b.row(view, depth - k))
@@ -166,10 +170,11 @@ class _ScanLowering:
         return state
 
     def _trace(self, output: Variable, dtype: str, dims: Sequence[Value]) -> View:
+        reason = ("trace", self.node, output.index)
         if self.op.has_stop:
             # its length is known after the loop: written to a temporary, copied if it is returned
-            return self.b.temporary(dtype, dims)
-        return self.block.destination(output, dims)
+            return self.b.temporary(dtype, dims, reason)
+        return self.block.destination(output, dims, reason)
 
     def _carry_state(self, number: int, init: Variable) -> _State:
         b = self.b
@@ -181,7 +186,8 @@ class _ScanLowering:
             return state
         state = _State("rows", value.dtype, value.dims)
         state.is_carry = True
-        pair = [b.temporary(value.dtype, value.dims) for _ in range(2)]
+        reason = ("carry", self.node, self.op.n_taps + number)
+        pair = [b.temporary(value.dtype, value.dims, reason) for _ in range(2)]
         self.block.copy(pair[0], value)
         state.inits = [p.pointer for p in pair]
         return state
@@ -197,10 +203,11 @@ class _ScanLowering:
         shape = self.block.shapes.shape(output)
         dims = list(shape or ())[1:]
         if any(_asked_of(dim, output) for dim in dims):
-            return _Unsized(b, out.type, None if last_only else steps)
+            why = ("last" if last_only else "trace", self.node, position)
+            return _Unsized(b, out.type, None if last_only else steps, why)
         rows = [self.block.scalar(dim) for dim in dims]
         if last_only:
-            return b.temporary(out.type.dtype, (b.const(1), *rows))
+            return b.temporary(out.type.dtype, (b.const(1), *rows), ("last", self.node, position))
         return self._trace(output, out.type.dtype, (steps, *rows))
 
     # ------------------------------------------------------------- the body
@@ -374,7 +381,8 @@ class _ScanLowering:
         assert keep is not None
         if state.kind == "rows" and keep == 1:
             return View(state.dtype, final[0], (b.const(1), *state.dims))
-        buffer = b.temporary(state.dtype, (b.const(keep), *state.dims))
+        reason = ("last", self.node, state.position)
+        buffer = b.temporary(state.dtype, (b.const(keep), *state.dims), reason)
         for k in range(keep):
             row = b.row(buffer, k)
             if state.kind == "scalar":

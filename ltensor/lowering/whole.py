@@ -19,7 +19,7 @@ from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import RandomStateType, TensorType
 from ltensor.lowering.block import Block
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import Program, Value, View
+from ltensor.lowering.program import Buffer, Program, Value, View
 
 #: words of a random state buffer
 STATE_WORDS = 640
@@ -180,6 +180,8 @@ class WholeFunction:
             type_number = int(np.dtype(kind.dtype).num)
             slot = self.frame.output_object(number)
             pointer = self.b.effect("alloc_output", "ptr", tuple(dims), (slot, type_number))
+            reason = ("output", variable, number)
+            self.b.program.buffers.append(Buffer(pointer, kind.dtype, tuple(dims), reason))
             return View(kind.dtype, pointer, tuple(dims))
 
         return provide
@@ -197,10 +199,10 @@ class WholeFunction:
                 if variable.type.ndim == 0:
                     ready.append((cell, variable, block.scalar(variable)))
                     continue
-                ready.append((cell, variable, self._own(block.dense(variable))))
+                ready.append((cell, variable, self._own(block.dense(variable), shared)))
             else:
                 value = block.value(variable)
-                ready.append((cell, variable, self._own(value)))
+                ready.append((cell, variable, self._own(value, shared)))
         # room for all first: a call that runs out of memory changes nothing
         changed = [
             self._make_room(cell, value) if isinstance(variable.type, TensorType) else None
@@ -221,7 +223,7 @@ class WholeFunction:
             with b.else_():
                 b.memcpy(b.raw_load(cell, 0, "ptr"), b.shifted(value, 0), size)
 
-    def _own(self, value: Any) -> Any:
+    def _own(self, value: Any, shared: Variable) -> Any:
         """``value`` in memory of this call or a constant's.
 
         Anything else may be the memory of a shared variable that is written before it is read: its
@@ -229,7 +231,7 @@ class WholeFunction:
         """
         if not isinstance(value, View) or _is_private(value.pointer):
             return value
-        copy = self.b.temporary(value.dtype, value.dims)
+        copy = self.b.temporary(value.dtype, value.dims, ("update", shared))
         size = self.b.mul(self.b.size(value.dims), dt.item_size(value.dtype))
         self.b.memcpy(copy.pointer, self.b.shifted(value, 0), size)
         return copy

@@ -17,9 +17,9 @@ from typing import Any
 
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import constant
+from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, substitute, toposort
+from ltensor.ir.graph import Apply, Constant, Variable, substitute
 from ltensor.ir.types import DisconnectedType, TensorType, disconnected_type, tensor_type
 from ltensor.ops.alloc import alloc, zeros_like
 from ltensor.ops.arithmetic import add, minimum, sub, switch
@@ -28,7 +28,9 @@ from ltensor.ops.compare import eq
 from ltensor.ops.differentiate import pullback
 from ltensor.ops.indexing import inc_subtensor
 from ltensor.ops.join import concatenate
+from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan import Scan
+from ltensor.ops.scan_sizes import use_known_shapes
 from ltensor.ops.shape import dims_of, restore_flags, shape_i
 
 
@@ -67,6 +69,8 @@ class _Backward:
         self.tap_grads = list(grads[:a])
         self.carry_grads = list(grads[a:b])
         self.out_grads = list(grads[b : b + op.n_outs])
+        #: by slot, the part of its gradient that belongs to the last row alone
+        self.last_grads: dict[int, Variable] = {}
         self.traces = list(outputs[:a])
         self.out_traces = list(outputs[b : b + op.n_outs])
         steps = outputs[-1] if op.has_stop else cast(self.n, "int64")
@@ -112,7 +116,9 @@ class _Backward:
                 continue
             dtype = adjoint_types[slot]
             terms: list[Variable] = []
-            g = self.tap_grads[slot]
+            g, last = split_last_row(self.tap_grads[slot])
+            if last is not None:
+                self.last_grads[slot] = _with_dtype(last, dtype)
             if _connected(g):
                 variable = _like(row, dtype, f"g{slot}")
                 seq_args.append(variable)
@@ -143,7 +149,7 @@ class _Backward:
                 cotangents.append(variable)
         wrt_seqs = [v for v in op.inner_seqs() if _is_float(v)]
         wrt_refs = [v for v in op.inner_refs() if _is_float(v)]
-        wrt_taps = [inner_taps[slot][op.lags[slot].index(lag)] for slot, lag, _ in states]
+        wrt_taps = [v for slot, row in enumerate(rows) if _is_float(row) for v in inner_taps[slot]]
         wrt_carries = [inner_carries[number] for number, _ in moving]
         wrt = [*wrt_seqs, *wrt_taps, *wrt_carries, *wrt_refs]
         found = dict(zip(wrt, pullback(starts, cotangents, wrt), strict=True))
@@ -250,7 +256,7 @@ class _Backward:
         live_seqs: list[Variable],
     ) -> list[Any]:
         op = self.op
-        body_outputs = _use_known_shapes(op.body, body_outputs)
+        body_outputs = use_known_shapes(op.body, body_outputs)
         kept = self._needed(body_outputs)
         kept_traces = self._keep(kept)
         free = [*op.inner_rows(), *op.inner_outs()]
@@ -308,7 +314,10 @@ class _Backward:
             n_outs=len(live_seqs),
             name=f"grad_of_{op.name}",
         )
-        inits = [self._zero_rows(slot, lag, v) for slot, lag, v in states]
+        inits = []
+        last_grads = dict(self.last_grads)
+        for slot, lag, variable in states:
+            inits.append(self._first_rows(slot, lag, variable, last_grads.pop(slot, None)))
         carry_inits = []
         for number, variable in moving:
             g = self.carry_grads[number]
@@ -331,10 +340,16 @@ class _Backward:
         if owner is not None:
             node.source = owner.source
 
-    def _zero_rows(self, slot: int, lag: int, like: Variable) -> Variable:
+    def _first_rows(self, slot: int, lag: int, like: Variable, last: Variable | None) -> Variable:
+        """What the steps after the last one pass back: nothing, but a gradient of the last row.
+
+        It is what one tap reads in the first backward step, and so needs no trace of zeros.
+        """
         sizes = dims_of(self.inits[slot])[1:]
         zero = constant(0, dtype=like.type.dtype)
         rows = alloc(zero, lag, *sizes)
+        if last is not None:
+            rows = inc_subtensor(rows[0], last)
         return restore_rows(rows, like)
 
     def _keep(self, kept: list[Variable]) -> list[Variable]:
@@ -406,6 +421,11 @@ class _Backward:
                 begin = depth - lag
                 end = add(constant(begin, dtype="int64"), shape_i(part, 0))
                 total = inc_subtensor(total[begin:end], part)
+            last = self.last_grads.get(slot)
+            if last is not None and total is not None and not _some_steps(self.steps):
+                # without a step the last row is that of the initial state
+                none = eq(self.steps, constant(0, dtype="int64"))
+                total = inc_subtensor(total[depth - 1], switch(none, last, zeros_like(last)))
             results.append(_nothing(init) if total is None else restore_flags(total, init))
         finals = node.outputs[backward.n_taps : backward.n_taps + backward.n_carries]
         numbers = [number for number, _ in moving]
@@ -418,6 +438,12 @@ class _Backward:
         for variable, ref in zip(op.inner_refs(), self.refs, strict=True):
             results.append(ref_grads.get(variable, _nothing(ref)))
         return results
+
+
+def _some_steps(steps: Variable) -> bool:
+    """Whether at least one step is known to be run."""
+    known = constant_value(steps)
+    return known is not None and int(known) > 0
 
 
 def _nothing(variable: Variable) -> Variable:
@@ -447,38 +473,6 @@ def _reads(outputs: Sequence[Variable], among: set[Variable]) -> set[Variable]:
         if v.owner is not None:
             stack.extend(v.owner.inputs)
     return found
-
-
-def _use_known_shapes(body: Function, outputs: list[Variable]) -> list[Variable]:
-    """Sizes of forward values as expressions of the body's inputs' sizes."""
-    from ltensor.ops.shape import ShapeI
-    from ltensor.ops.shape_map import ShapeMap
-
-    table = ShapeMap()
-    replacements: dict[Variable, Variable] = {}
-    for node in toposort(outputs):
-        if isinstance(node.op, ShapeI) and node.inputs[0].owner is not None:
-            dims = table.shape(node.inputs[0])
-            if dims is not None and dims[node.op.axis].owner is not node:
-                better = dims[node.op.axis]
-                owner = better.owner
-                if owner is None or not (
-                    isinstance(owner.op, ShapeI) and owner.inputs[0] is node.inputs[0]
-                ):
-                    replacements[node.outputs[0]] = better
-        elif getattr(node.op, "name", "") == "second":
-            # only the size of the first operand matters
-            first, value = node.inputs
-            if first.owner is not None and isinstance(node.outputs[0].type, TensorType):
-                dims = table.shape(node.outputs[0])
-                if dims is not None:
-                    if not dims:
-                        replacements[node.outputs[0]] = value
-                    else:
-                        replacements[node.outputs[0]] = restore_flags(
-                            alloc(value, *dims), node.outputs[0]
-                        )
-    return substitute(outputs, replacements) if replacements else outputs
 
 
 def scan_pullback(

@@ -17,6 +17,7 @@ from ltensor.ops.scan import Scan
 from ltensor.ops.shape import ShapeI
 from ltensor.ops.subtensor import Subtensor
 from ltensor.passes.manager import register
+from ltensor.passes.remarks import Slot, Who, remark
 
 
 def scan_history(function: Function) -> Function:
@@ -30,16 +31,20 @@ def scan_history(function: Function) -> Function:
     return Function(function.inputs, substitute(function.outputs, replacements), function.name)
 
 
-def _rows_read(readers: list[tuple[Apply | None, int]]) -> int | None:
-    """How many of the last rows the readers read; None if they read others."""
+#: a reader of a result; None: the function itself, which returns it
+Reader = Apply | None
+
+
+def _rows_read(readers: list[tuple[Reader, int]]) -> tuple[int | None, Reader]:
+    """How many of the last rows the readers read; None if one, given too, reads others."""
     most = 0
     for reader, position in readers:
         if reader is None:
-            return None
+            return None, None
         if isinstance(reader.op, ShapeI) and reader.op.axis > 0:
             continue
         if not isinstance(reader.op, Subtensor) or position != 0 or not reader.op.idx_list:
-            return None
+            return None, reader
         entry = reader.op.idx_list[0]
         if entry == -1 and not isinstance(entry, tuple):
             most = max(most, 1)
@@ -52,8 +57,8 @@ def _rows_read(readers: list[tuple[Apply | None, int]]) -> int | None:
         ):
             most = max(most, -entry[0])
         else:
-            return None
-    return most
+            return None, reader
+    return most, None
 
 
 def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
@@ -68,8 +73,11 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
         readers = function.clients.get(node.outputs[position])
         if not readers:
             continue
-        rows = _rows_read(readers)
-        if rows is None or rows == 0:
+        rows, other = _rows_read(readers)
+        if rows is None:
+            _all_kept(node, position, other)
+            continue
+        if rows == 0:
             continue
         limit = op.depth(number) if number < op.n_taps else 1
         if number >= op.n_taps and any(
@@ -79,10 +87,26 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
             for reader, _ in readers
         ):
             # with no step an out has no last row, while a slice of none is empty
+            remark(
+                "scan_history",
+                node,
+                "keeps all rows of {}: a slice of its last rows is read, which may be empty",
+                Slot(node, position),
+            )
             continue
         if rows <= limit:
             keep[number] = rows
             changed[position] = rows
+            _last_kept(node, position, rows, readers)
+        else:
+            remark(
+                "scan_history",
+                node,
+                "keeps all rows of {}: the last {} are read, its taps keep {}",
+                Slot(node, position),
+                rows,
+                limit,
+            )
     if not changed:
         return {}
     fresh = op.replace(keep=keep).make_node(*node.inputs)
@@ -98,6 +122,35 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
             assert reader is not None
             table[reader.outputs[0]] = _read_again(reader, new, changed[position], steps)
     return table
+
+
+def _all_kept(node: Apply, position: int, reader: Reader) -> None:
+    slot = Slot(node, position)
+    if reader is None:
+        remark("scan_history", node, "keeps all rows of {}: the whole trace is an output", slot)
+    elif isinstance(reader.op, Scan):
+        remark("scan_history", node, "keeps all rows of {}: {} reads them", slot, Who(reader))
+    else:
+        remark(
+            "scan_history",
+            node,
+            "keeps all rows of {}: {} reads others than the last",
+            slot,
+            Who(reader),
+        )
+
+
+def _last_kept(node: Apply, position: int, rows: int, readers: list[tuple[Reader, int]]) -> None:
+    first = next(r for r, _ in readers if r is not None and isinstance(r.op, Subtensor))
+    read = "[-1]" if rows == 1 else f"[-{rows}:]"
+    remark(
+        "scan_history",
+        node,
+        "keeps {} of n rows of {} because only " + read + " is read by {}",
+        rows,
+        Slot(node, position),
+        Who(first),
+    )
 
 
 def _read_again(reader: Apply, kept: Variable, rows: int, steps: Variable) -> Variable:

@@ -17,6 +17,7 @@ from ltensor.ir.graph import Apply, Constant, Variable, substitute
 from ltensor.ir.types import TensorType
 from ltensor.ops.scan import Scan
 from ltensor.passes.manager import register
+from ltensor.passes.remarks import Listing, Who, remark
 from ltensor.passes.rewrite import is_pure
 
 
@@ -57,15 +58,28 @@ def _hoist(node: Apply) -> Apply | None:
     runs = count is not None and int(count) > 0
     nodes = op.body.nodes
     for inner in nodes:
-        if not is_pure(inner) or getattr(inner.op, "kind", "python") == "python":
-            continue
         if not all(v in invariant or isinstance(v, Constant) for v in inner.inputs):
+            continue
+        if not is_pure(inner) or getattr(inner.op, "kind", "python") == "python":
+            remark(
+                "scan_hoist",
+                node,
+                "leaves {} in the loop, though its operands do not change: it may have effects",
+                Who(inner),
+            )
             continue
         if not all(isinstance(v.type, TensorType) for v in inner.outputs):
             continue
         if not any(v in invariant for v in inner.inputs):
             continue
         if _divides(inner) and not runs:
+            remark(
+                "scan_hoist",
+                node,
+                "leaves {} in the loop, though it does not change: it fails where the divisor is "
+                "0, also if no step is run",
+                Who(inner),
+            )
             continue
         invariant.update(inner.outputs)
         if not _free(inner) or any(v in costly for v in inner.inputs):
@@ -94,6 +108,12 @@ def _hoist(node: Apply) -> Apply | None:
     )
     fresh = op.replace(body=body).make_node(*node.inputs, *moved)
     fresh.source = node.source
+    remark(
+        "scan_hoist",
+        node,
+        "computes before the loop what does not change in it: {}",
+        Listing([Who(v) for v in frontier]),
+    )
     for old, new in zip(node.outputs, fresh.outputs, strict=True):
         new.name = old.name
     if any(a.type != b.type for a, b in zip(fresh.outputs, node.outputs, strict=True)):

@@ -12,6 +12,7 @@ from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable, substitute
 from ltensor.ops.scan import Scan
 from ltensor.passes.manager import register
+from ltensor.passes.remarks import remark
 
 
 def _key(node: Apply) -> Any:
@@ -60,6 +61,13 @@ def _joined(nodes: list[Apply]) -> dict[Variable, Variable]:
     op = first.replace(body=body, n_outs=len(outs))
     merged = op.make_node(*nodes[0].inputs)
     merged.source = nodes[0].source
+    remark(
+        "scan_merge",
+        merged,
+        "joins {} loops over the same steps; the loop has {} outputs besides its states",
+        len(nodes),
+        len(outs),
+    )
     start = first.n_taps + first.n_carries
     table: dict[Variable, Variable] = {}
     for node in nodes:

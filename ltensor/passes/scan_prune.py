@@ -8,6 +8,7 @@ from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
 from ltensor.ops.scan import Scan
 from ltensor.passes.manager import register
+from ltensor.passes.remarks import Listing, Slot, remark
 
 
 def scan_prune(function: Function) -> Function:
@@ -110,6 +111,19 @@ def _prune(node: Apply, function: Function) -> dict[Variable, Variable] | None:
         if output.type != old.type:
             return None
         table[old] = output
+    dropped = [
+        Slot(node, position)
+        for position in range(first_out + op.n_outs)
+        if position not in old_positions
+    ]
+    if dropped:
+        remark("scan_prune", node, "drops what nobody reads: {}", Listing(dropped))
+    joined = op.n_seqs - len(seq_args) + op.n_refs - len(ref_args)
+    if joined:
+        remark("scan_prune", node, "joins {} arguments of the step with equal ones", joined)
+    idle = len(seq_args) - len(final_seqs)
+    if idle:
+        remark("scan_prune", node, "drops {} sequences that the step does not read", idle)
     return table
 
 
