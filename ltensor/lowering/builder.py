@@ -781,12 +781,30 @@ class Builder(ComplexArithmetic):
         detail: tuple[Any, ...] = (),
         shapes_at: int | None = None,
     ) -> None:
-        """Leave the function with an error unless ``condition`` holds. Not inside vector loops."""
+        """Leave the function with an error unless ``condition`` holds. Not inside vector loops.
+
+        A check of what does not change in a loop stands before the loop, where it holds as well if
+        no step is run; one that is known to have held is left out.
+        """
         if self._number(condition) is True:
             return
+        scope = self.scope
+        while isinstance(scope.holder, Loop) and scope.parent is not None:
+            if any(v.scope.depth >= scope.depth for v in (condition, *values)):
+                break
+            condition = self.or_(condition, self.le(scope.holder.extent, 0))
+            scope = scope.parent
+        key = ("checked", id(condition))
+        outer: Scope | None = scope
+        while outer is not None:
+            if key in outer.table:
+                return
+            outer = outer.parent
         site = self.error_site(kind, node, detail)
         self.program.errors[site].shapes_at = shapes_at
-        self.effect("check", "void", (condition, *values), site)
+        statement = Value("check", "void", (condition, *values), site, scope, self)
+        scope.table[key] = statement
+        scope.body.append(statement)
 
     #: the Apply whose element code is being emitted; guards refer to it
     current_node: Any = None

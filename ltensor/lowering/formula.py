@@ -27,7 +27,10 @@ class Size(NamedTuple):
     number: int | None
     #: how tightly the text binds
     level: int = _ATOM
+    #: not negative
     natural: bool = False
+    #: of a min or max: what it is of
+    parts: tuple[Size, ...] = ()
 
     def within(self, level: int) -> str:
         """The text as an operand: in parentheses if it binds less tightly than ``level``."""
@@ -180,39 +183,28 @@ def _sub(_: Any, a: Size, b: Size) -> Size:
     return Size(f"{a.within(_SUM)} - {b.within(_PRODUCT)}", total, _SUM)
 
 
-def _parts(name: str, size: Size) -> list[str]:
-    """The arguments of a nested min or max."""
-    if not (size.text.startswith(name + "(") and size.level == _ATOM):
-        return [size.text]
-    parts, depth, begin = [], 0, len(name) + 1
-    for position in range(begin, len(size.text)):
-        letter = size.text[position]
-        depth += (letter in "([") - (letter in ")]")
-        if depth < 0 or (letter == "," and depth == 0):
-            parts.append(size.text[begin:position].strip())
-            begin = position + 1
-    return parts
+def _parts(name: str, size: Size) -> tuple[Size, ...]:
+    """What a min or max is of; other sizes stand for themselves."""
+    return size.parts if size.parts and size.text.startswith(name) else (size,)
+
+
+def _extreme(name: str, a: Size, b: Size, total: int | None, natural: bool) -> Size:
+    parts = {part.text: part for part in (*_parts(name, a), *_parts(name, b))}
+    if len(parts) == 1:
+        return a._replace(number=total, natural=natural)
+    text = f"{name}({', '.join(parts)})"
+    return Size(text, total, _ATOM, natural, tuple(parts.values()))
 
 
 def _least(_: Any, a: Size, b: Size) -> Size:
-    number = _both(a, b, min)
-    parts = list(dict.fromkeys([*_parts("min", a), *_parts("min", b)]))
-    natural = a.natural and b.natural
-    if len(parts) == 1:
-        return a._replace(number=number, natural=natural)
-    return Size(f"min({', '.join(parts)})", number, _ATOM, natural)
+    return _extreme("min", a, b, _both(a, b, min), a.natural and b.natural)
 
 
 def _most(_: Any, a: Size, b: Size) -> Size:
-    number = _both(a, b, max)
     for x, y in ((a, b), (b, a)):
         if x.text == "0" and y.natural:
             return y
-    parts = list(dict.fromkeys([*_parts("max", a), *_parts("max", b)]))
-    natural = a.natural or b.natural
-    if len(parts) == 1:
-        return a._replace(number=number, natural=natural)
-    return Size(f"max({', '.join(parts)})", number, _ATOM, natural)
+    return _extreme("max", a, b, _both(a, b, max), a.natural or b.natural)
 
 
 def _compare(op: str, a: Size, b: Size) -> Size:
@@ -242,8 +234,13 @@ def _select(_: Any, condition: Size, a: Size, b: Size) -> Size:
 
 
 def _divide(_: Any, a: Size, b: Size) -> Size:
-    total = None if b.number == 0 else _both(a, b, lambda x, y: int(x / y) if y else 0)
+    total = None if b.number == 0 else _both(a, b, _toward_zero)
     return Size(f"{a.within(_PRODUCT)} // {b.within(_ATOM)}", total, _PRODUCT, a.natural)
+
+
+def _toward_zero(a: int, b: int) -> int:
+    quotient = abs(a) // abs(b)
+    return quotient if (a < 0) == (b < 0) else -quotient
 
 
 _READERS: dict[str, Callable[..., Size]] = {

@@ -13,6 +13,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import elementwise, fit_gradient, zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
@@ -24,6 +25,7 @@ class Alloc(IndexedOp):
 
     __props__ = ()
     ir_name = "alloc"
+    batch = batching.alloc_rule
     repeats = True
 
     def __str__(self) -> str:
@@ -192,6 +194,7 @@ class MakeVector(DeclaredOp):
     __props__ = ("dtype",)
     kind = "kernel"
     ir_name = "make_vector"
+    batch = batching.vector_rule
 
     def __init__(self, dtype: str = "int64") -> None:
         self.dtype = dtype

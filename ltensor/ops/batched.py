@@ -10,6 +10,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
+from ltensor.ops import batching
 from ltensor.ops.arithmetic import mul
 from ltensor.ops.linalg import (
     Dot,
@@ -33,6 +34,7 @@ class BatchedDot(DeclaredOp):
     __props__ = ()
     kind = "kernel"
     ir_name = "batched_dot"
+    batch = batching.batched_dot_rule
 
     def __str__(self) -> str:
         return "BatchedDot"

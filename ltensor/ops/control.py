@@ -11,6 +11,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
+from ltensor.ops import batching
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, output_like
 from ltensor.ops.samples import draw
 
@@ -91,6 +92,7 @@ class Assert(IndexedOp):
     __props__ = ("msg",)
     affine = True
     ir_name = "assert"
+    batch = batching.assert_rule
     view_map: ClassVar[dict[int, list[int]]] = {0: [0]}
 
     def __init__(self, msg: str = "Theano Assert failed!") -> None:

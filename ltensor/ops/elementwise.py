@@ -18,6 +18,7 @@ from ltensor.ir import dtypes
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import NullType, TensorType, disconnected_type, tensor_type
+from ltensor.ops import batching
 from ltensor.ops.opdef import Declaration, DeclaredOp, declare
 
 TypeRule = Callable[..., tuple[tuple[str, ...], str]]
@@ -83,6 +84,7 @@ class ElementwiseOp(DeclaredOp):
     """A scalar function applied to every element; operands broadcast statically."""
 
     kind = "pointwise"
+    batch = batching.pointwise
 
     def __init__(
         self,

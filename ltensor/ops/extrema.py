@@ -12,6 +12,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import tensor_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
 from ltensor.ops.reduce import CASES, keep_dims, normalize_axes
@@ -29,6 +30,7 @@ class ArgExtremum(DeclaredOp):
     __props__ = ("axis", "largest")
     kind = "kernel"
     ir_name = "arg_extremum"
+    batch = batching.reduction
 
     def __init__(self, axis: tuple[int, ...] | None = None, largest: bool = True) -> None:
         self.axis = None if axis is None else tuple(axis)

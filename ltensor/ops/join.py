@@ -13,6 +13,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
@@ -26,6 +27,7 @@ class Join(DeclaredOp):
     __props__ = ("axis",)
     kind = "kernel"
     ir_name = "join"
+    batch = batching.join_rule
     #: every operand is computed right into its part of the result
     element_operands = range(1 << 30)
 
@@ -300,6 +302,7 @@ class Split(DeclaredOp):
     __props__ = ("len_splits", "axis")
     kind = "kernel"
     ir_name = "split"
+    batch = batching.split_rule
 
     def __init__(self, len_splits: int, axis: int = 0) -> None:
         self.len_splits = int(len_splits)

@@ -10,6 +10,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
+from ltensor.ops import batching
 from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
@@ -76,6 +77,7 @@ class Dot(DeclaredOp):
     __props__ = ()
     kind = "kernel"
     ir_name = "dot"
+    batch = batching.dot_rule
 
     def __str__(self) -> str:
         return "dot"

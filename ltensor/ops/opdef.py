@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from ltensor.ir import dtypes
 from ltensor.ir.graph import Apply, Op, Variable
 from ltensor.ir.types import TensorType, tensor_type
+from ltensor.ops.batching import Lift, no_rule
 
 #: every declared operation by name; the conformance table, the docs and the parser read it
 REGISTRY: dict[str, Declaration] = {}
@@ -106,6 +107,16 @@ class DeclaredOp(Op):
         if "grad" in cls.__dict__ and "L_op" not in cls.__dict__:
             # a user's subclass that redefines the gradient by Theano's older method
             cls.L_op = Op.L_op  # type: ignore[method-assign]
+
+    def batch(self, lift: Lift) -> list[Variable]:
+        """The results of many steps at once, along a new first axis; see `ltensor.ops.batching`.
+
+        Raises
+        ------
+        NotBatched
+            If there is no such form.
+        """
+        return no_rule(self, lift)
 
     def attributes(self) -> dict[str, Any]:
         """The attributes printed in the textual IR."""

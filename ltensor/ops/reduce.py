@@ -15,6 +15,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import tensor_type
+from ltensor.ops import batching
 from ltensor.ops.arithmetic import mul, sqr, sub, true_div
 from ltensor.ops.cast import cast
 from ltensor.ops.elementwise import zero_gradient
@@ -66,6 +67,7 @@ class ReduceOp(DeclaredOp):
 
     __props__ = ("axis", "dtype", "acc_dtype")
     kind = "reduction"
+    batch = batching.reduction
     combine_name = "add"
     needs_elements = False
     display = "Sum"

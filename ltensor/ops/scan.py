@@ -24,10 +24,11 @@ import numpy as np
 
 from ltensor.ir.build import constant
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, evaluate, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Op, Variable, evaluate, inputs_of, substitute
 from ltensor.ir.types import TensorType, tensor_type
 from ltensor.ops.differentiate import connections
 from ltensor.ops.opdef import Declaration, DeclaredOp, declare, new_tensor
+from ltensor.source import Source
 
 
 class Scan(DeclaredOp):
@@ -76,6 +77,9 @@ class Scan(DeclaredOp):
         self.keep = tuple(keep) if keep is not None else (None,) * (len(self.lags) + n_outs)
         self.truncate = truncate
         self.name = name
+        #: of a gradient, told by `f.explain()`: (name, op, source) of forward values that it
+        #: computes again instead of reading kept ones
+        self.computed_again: tuple[tuple[str | None, Op, Source | None], ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -114,7 +118,9 @@ class Scan(DeclaredOp):
         fields.update(changes)
         if ("lags" in changes or "n_outs" in changes) and "keep" not in changes:
             fields["keep"] = None
-        return Scan(**fields)
+        changed = Scan(**fields)
+        changed.computed_again = self.computed_again
+        return changed
 
     # ------------------------------------------------------------- slots
 

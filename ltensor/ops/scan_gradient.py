@@ -69,6 +69,8 @@ class _Backward:
         self.tap_grads = list(grads[:a])
         self.carry_grads = list(grads[a:b])
         self.out_grads = list(grads[b : b + op.n_outs])
+        #: forward values computed again: name, op, source
+        self.again: list[tuple[str | None, Any, Any]] = []
         #: by slot, the part of its gradient that belongs to the last row alone
         self.last_grads: dict[int, Variable] = {}
         self.traces = list(outputs[:a])
@@ -209,7 +211,6 @@ class _Backward:
         free |= set(op.inner_outs())
         for variables in op.inner_taps():
             free.update(variables)
-        forward_nodes = set(op.body.nodes)
         forward_values = {v for node in op.body.nodes for v in node.outputs}
         forward_values |= set(op.inner_carries())
         derivable: dict[Variable, bool] = {}
@@ -234,7 +235,13 @@ class _Backward:
                 continue
             if v.owner is not None:
                 stack.extend(v.owner.inputs)
-        del forward_nodes
+        self.again = [
+            (v.name, node.op, v.source or node.source)
+            for node in op.body.nodes
+            if getattr(node.op, "kind", "") == "pointwise" or node.op.regions
+            for v in node.outputs
+            if v in seen and v not in wanted
+        ]
         return [v for v in wanted if isinstance(v.type, TensorType)]
 
     def _computed_again(self, value: Variable) -> bool:
@@ -314,6 +321,7 @@ class _Backward:
             n_outs=len(live_seqs),
             name=f"grad_of_{op.name}",
         )
+        backward.computed_again = tuple(self.again)
         inits = []
         last_grads = dict(self.last_grads)
         for slot, lag, variable in states:

@@ -12,6 +12,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType, disconnected_type, tensor_type
+from ltensor.ops import batching
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 
@@ -110,6 +111,7 @@ class DimShuffle(IndexedOp):
     affine = True
     repeats = False
     ir_name = "dimshuffle"
+    batch = batching.dimshuffle_rule
 
     def __init__(self, new_order: Sequence[Any]) -> None:
         self.new_order = tuple(new_order)
@@ -219,6 +221,7 @@ class Reshape(DeclaredOp):
     __props__ = ("ndim",)
     kind = "alias"
     ir_name = "reshape"
+    batch = batching.reshape_rule
 
     def __init__(self, ndim: int) -> None:
         self.ndim = ndim
@@ -395,6 +398,7 @@ class Flags(IndexedOp):
     __props__ = ("pattern",)
     affine = True
     ir_name = "rebroadcast"
+    batch = batching.flags_rule
 
     def __init__(self, pattern: Sequence[bool]) -> None:
         self.pattern = tuple(bool(p) for p in pattern)

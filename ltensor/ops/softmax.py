@@ -16,6 +16,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
+from ltensor.ops import batching
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor, output_like
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dimshuffle
@@ -183,6 +184,7 @@ class SoftmaxGrad(DeclaredOp):
     __props__ = ()
     kind = "kernel"
     ir_name = "softmax_grad"
+    batch = batching.rows
 
     def __str__(self) -> str:
         return "SoftmaxGrad"
@@ -261,6 +263,7 @@ class LogSumExp(DeclaredOp):
     __props__ = ()
     kind = "kernel"
     ir_name = "logsumexp"
+    batch = batching.rows
 
     def __str__(self) -> str:
         return "LogSumExp"

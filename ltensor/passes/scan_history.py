@@ -31,6 +31,11 @@ def scan_history(function: Function) -> Function:
     return Function(function.inputs, substitute(function.outputs, replacements), function.name)
 
 
+_READ = "keeps all rows of {}: {} reads others than the last"
+
+#: ops that hand on the rows of a trace
+_VIEWS = ("subtensor", "join", "rebroadcast")
+
 #: a reader of a result; None: the function itself, which returns it
 Reader = Apply | None
 
@@ -70,14 +75,17 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
         if keep[number] is not None:
             continue
         position = number if number < op.n_taps else first_out + number - op.n_taps
-        readers = function.clients.get(node.outputs[position])
-        if not readers:
-            continue
+        readers = function.clients.get(node.outputs[position], [])
         rows, other = _rows_read(readers)
         if rows is None:
-            _all_kept(node, position, other)
+            _all_kept(node, position, other, function)
             continue
         if rows == 0:
+            if number < op.n_taps:
+                # the loop needs it, nobody else does: an adjoint of a gradient, mostly
+                keep[number] = changed[position] = 1
+                slot = Slot(node, position)
+                remark("scan_history", node, "keeps 1 of n rows of {}: no row is read", slot)
             continue
         limit = op.depth(number) if number < op.n_taps else 1
         if number >= op.n_taps and any(
@@ -118,26 +126,28 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
         if position not in changed:
             table[old] = new
             continue
-        for reader, _ in function.clients[old]:
+        for reader, _ in function.clients.get(old, ()):
             assert reader is not None
             table[reader.outputs[0]] = _read_again(reader, new, changed[position], steps)
     return table
 
 
-def _all_kept(node: Apply, position: int, reader: Reader) -> None:
+def _all_kept(node: Apply, position: int, reader: Reader, function: Function) -> None:
     slot = Slot(node, position)
+    # a trace is read through views: backwards, without its first row
+    while isinstance(reader, Apply) and getattr(reader.op, "ir_name", "") in _VIEWS:
+        behind = function.clients.get(reader.outputs[0], [])
+        if not behind or behind[0][0] is None:
+            break
+        reader = behind[0][0]
     if reader is None:
         remark("scan_history", node, "keeps all rows of {}: the whole trace is an output", slot)
     elif isinstance(reader.op, Scan):
-        remark("scan_history", node, "keeps all rows of {}: {} reads them", slot, Who(reader))
+        gradient = f"grad_of_{getattr(node.op, 'name', '')}" == reader.op.name
+        text = "keeps all rows of {} for the gradient: {} reads them" if gradient else _READ
+        remark("scan_history", node, text, slot, Who(reader))
     else:
-        remark(
-            "scan_history",
-            node,
-            "keeps all rows of {}: {} reads others than the last",
-            slot,
-            Who(reader),
-        )
+        remark("scan_history", node, _READ, slot, Who(reader))
 
 
 def _last_kept(node: Apply, position: int, rows: int, readers: list[tuple[Reader, int]]) -> None:

@@ -89,6 +89,7 @@ def _prune(node: Apply, function: Function) -> dict[Variable, Variable] | None:
         op.truncate,
         op.name,
     )
+    new.computed_again = op.computed_again
     fresh = new.make_node(
         n,
         *[v for _, v in final_seqs],
