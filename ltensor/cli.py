@@ -19,7 +19,7 @@ from ltensor.version import __version__
 
 __all__ = ["main", "run_program"]
 
-STAGES = ("graph", "opt", "kernels", "llvm", "asm", "ptx")
+STAGES = ("graph", "opt", "memory", "kernels", "llvm", "asm", "ptx")
 
 
 def run_program(path: str, arguments: Sequence[str]) -> None:
@@ -134,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         "--stage",
         choices=STAGES,
         default="opt",
-        help="graph: as built; opt: after the passes (default); kernels: the kernel program; "
-        "llvm, asm: for this CPU; ptx: for a GPU",
+        help="graph: as built; opt: after the passes (default); memory: buffers and loops, and "
+        "why; kernels: the kernel program; llvm, asm: for this CPU; ptx: for a GPU",
     )
     dump.add_argument("--after", metavar="PASS", help="stop after this pass (stage opt)")
     dump.add_argument(

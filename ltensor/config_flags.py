@@ -207,6 +207,11 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
     ("scan.allow_gc", False, "Free the memory of a loop's body at each step (kept)."),
     ("scan.allow_output_prealloc", True, "Write rows of outputs in place (kept: always)."),
     ("scan.debug", False, "Kept."),
+    (
+        "scan.warn_short",
+        False,
+        "Scans made from now on warn when n_steps is larger than their shortest sequence.",
+    ),
     ("tensor.cmp_sloppy", 0, "How loosely verify_grad and allclose compare: 0, 1 or 2."),
     ("tensor.insert_inplace_optimizer_validate_nb", -1, "Kept."),
     ("tensor.local_elemwise_fusion", True, "Fuse elementwise operations."),

@@ -46,7 +46,7 @@ def dump_program(
     argv : sequence of str
         Its arguments.
     stage : str
-        ``graph``, ``opt``, ``kernels``, ``llvm``, ``asm`` or ``ptx``.
+        ``graph``, ``opt``, ``memory``, ``kernels``, ``llvm``, ``asm`` or ``ptx``.
     after : str, optional
         Stage ``opt`` as it is after this pass.
     diff : bool
@@ -125,6 +125,7 @@ def _ptx(record: hooks.CompileRecord) -> str:
 
 
 _STAGES: dict[str, Callable[[hooks.CompileRecord], str]] = {
+    "memory": lambda record: str(record.function.explain()),
     "kernels": lambda record: str(record.program),
     "llvm": lambda record: record.llvm,
     "asm": lambda record: str(record.module.assembly()),

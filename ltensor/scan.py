@@ -24,6 +24,7 @@ from ltensor.ops.arithmetic import minimum
 from ltensor.ops.cast import cast
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import dimshuffle, set_flags, shape_i
+from ltensor.ops.warn_steps import WarnSteps
 from ltensor.shared import SharedVariable
 
 __all__ = ["OrderedUpdates", "Scan", "foldl", "foldr", "map", "reduce", "scan", "until"]
@@ -286,15 +287,19 @@ class _Builder:
         return arrays, lengths
 
     def _count(self, lengths: Sequence[Variable]) -> Variable:
-        bounds = list(lengths)
-        if self.n_steps is not None:
-            n = self.n_steps
-            n = constant(int(n), dtype="int64") if not isinstance(n, Variable) else cast(n, "int64")
-            bounds.insert(0, n)
-        total = bounds[0]
-        for other in bounds[1:]:
-            total = minimum(total, other)
-        return total
+        shortest: Variable | None = None
+        for length in lengths:
+            shortest = length if shortest is None else minimum(shortest, length)
+        if self.n_steps is None:
+            assert shortest is not None  # checked before
+            return shortest
+        n = self.n_steps
+        n = constant(int(n), dtype="int64") if not isinstance(n, Variable) else cast(n, "int64")
+        if shortest is None:
+            return n
+        if config.scan.warn_short:
+            n = WarnSteps(self.name)(n, shortest)
+        return minimum(n, shortest)
 
     # ------------------------------------------------------------- the whole
 

@@ -120,6 +120,11 @@ class _OwnFiles(dict[str, bool]):
 _own = _OwnFiles()
 
 
+def is_own(filename: str) -> bool:
+    """Whether a file of Python code is ltensor's (or Python's start-up) and not the user's."""
+    return _own[filename]
+
+
 def capture() -> Source | None:
     """Remember where the user's program is now; None when no frame is the user's.
 

@@ -765,6 +765,17 @@ class Builder(ComplexArithmetic):
         self._epoch += 1
         parent.body.append(branch)
 
+    def steps_here(self) -> list[tuple[str, Value]]:
+        """The scans around the current position, outermost first: label and current step."""
+        found: list[tuple[str, Value]] = []
+        scope: Scope | None = self.scope
+        while scope is not None:
+            loop = scope.holder
+            if isinstance(loop, Loop) and loop.label.startswith("for{"):
+                found.append((loop.label, loop.index))
+            scope = scope.parent
+        return found[::-1]
+
     # ------------------------------------------------------------- checks
 
     def error_site(self, kind: str, node: Any, detail: tuple[Any, ...] = ()) -> int:

@@ -20,6 +20,8 @@ _SERIAL_ONLY = frozenset(
 )
 #: a reduction this short runs several independent accumulators, hiding the latency of its sum
 _SHORT_BODY = 14
+#: a recurrence this short needs eight registers to keep two units busy through its latency
+_TINY_BODY = 8
 
 
 class LaneAnalysis:
@@ -79,6 +81,11 @@ class LaneAnalysis:
         self.lanes = min(self.lanes, 32)
         work = sum(isinstance(e, Value) for e in entries)
         self.unroll = 4 if work <= _SHORT_BODY else (2 if work <= 3 * _SHORT_BODY else 1)
+        if any(isinstance(e, Loop) and any(not c.combine for c in e.carries) for e in entries):
+            # a recurrence inside: several registers per value hide the latency of its steps
+            calls = any(isinstance(e, Value) and e.op == "math" for e in entries)
+            copies = 2 * self.unroll if work <= _TINY_BODY else self.unroll
+            self.lanes = min(self.lanes * copies, 32 if calls else 128)
         self._collect(loop, entries)
 
     def _spread(self, scope: Scope) -> bool:

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
+from ltensor.lowering import interchange
 from ltensor.lowering.block import Block
 from ltensor.lowering.program import Complex, Loop, Value, View
+from ltensor.passes.remarks import remark
 
 if TYPE_CHECKING:
     from ltensor.lowering.whole import WholeFunction
@@ -22,10 +25,10 @@ if TYPE_CHECKING:
 
 def lower_scan(context: WholeFunction, block: Block, node: Apply) -> None:
     """Lower a scan node at the current position."""
-    _ScanLowering(context, block, node).run()
+    ScanLowering(context, block, node).run()
 
 
-class _State:
+class State:
     """One tap slot or carry: what is carried from step to step, and where its rows go."""
 
     def __init__(self, kind: str, dtype: str, dims: tuple[Value, ...]) -> None:
@@ -34,9 +37,13 @@ class _State:
         self.dims = dims
         self.depth = 1
         self.lags: tuple[int, ...] = (1,)
+        #: initial rows, newest first; of scalars their values, of arrays addresses (`_start_rows`)
+        self.rows: list[View] = []
         self.inits: list[Any] = []
         self.current: list[Any] = []
         self.trace: View | None = None
+        #: where the last rows go if the loop is interchanged, oldest first
+        self.last: View | None = None
         self.keep: int | None = None
         self.is_carry = False
         self.position = 0
@@ -88,7 +95,9 @@ def _asked_of(size: Variable, output: Variable) -> bool:
     return owner is not None and bool(owner.inputs) and owner.inputs[0] is output
 
 
-class _ScanLowering:
+class ScanLowering:
+    """One scan node: where its states and results live, and the loop."""
+
     def __init__(self, context: WholeFunction, block: Block, node: Apply) -> None:
         self.context = context
         self.block = block
@@ -118,24 +127,98 @@ class _ScanLowering:
         states = [self._tap_state(k, v, steps) for k, v in enumerate(inits)]
         states += [self._carry_state(k, v) for k, v in enumerate(carries)]
         outs = [self._out_trace(k, steps) for k in range(op.n_outs)]
+        self.steps, self.seq_views, self.ref_values = steps, seq_views, ref_values
+        self.states, self.outs = states, outs
+        form = self._interchangeable()
+        if form is None:
+            self._finish(self._loop())
+        elif form.traffic:
+            self._reserve_last()
+            row = b.mul(b.size(states[0].dims), dt.item_size(states[0].dtype))
+            with b.if_(b.le(row, interchange.SHORT_ROW)):
+                self._by_elements(form)
+            with b.else_():
+                self._copy_last(self._loop())
+            self._finish(None)
+        else:
+            self._reserve_last()
+            self._by_elements(form)
+            self._finish(None)
+
+    # ------------------------------------------------------------- elements outside, time inside
+
+    def _interchangeable(self) -> interchange.Pointwise | None:
+        """The analysis of the step if it is pointwise and its loop may be interchanged."""
+        form = interchange.Pointwise(self.op)
+        if form.reason is None and any(isinstance(out, _Unsized) for out in self.outs):
+            form.reason = "the size of a result is only known in the loop"
+        remark("interchange", self.node, *form.verdict())
+        return form if form.reason is None else None
+
+    def inner_block(self) -> Block:
+        """A block for element code of the body: taps are bound to rows of no address."""
+        op = self.op
+        bound: dict[Variable, Any] = dict(zip(op.inner_refs(), self.ref_values, strict=True))
+        for variable, view in zip(op.inner_seqs(), self.seq_views, strict=True):
+            bound[variable] = interchange.row_at(self.b, view, self.b.const(0))
+        arguments = [*op.inner_taps(), *([v] for v in op.inner_carries())]
+        for state, variables in zip(self.states, arguments, strict=True):
+            for lag, variable in zip(state.lags, variables, strict=True):
+                bound[variable] = state.rows[lag - 1]
+        return Block(self.context, op.body, bound)
+
+    def _reserve_last(self) -> None:
+        b = self.b
+        for state in self.states:
+            if state.trace is None:
+                keep = 1 if state.keep is None else state.keep
+                why = ("last", self.node, state.position)
+                state.last = b.temporary(state.dtype, (b.const(keep), *state.dims), why)
+
+    def _by_elements(self, form: interchange.Pointwise) -> None:
+        b = self.b
+        with b.if_(b.gt(self.steps, 0)):
+            interchange.emit_interchanged(self, form)
+        with b.else_():
+            for state in self.states:
+                if state.last is not None:
+                    keep = state.last.dims[0].attr
+                    for k in range(keep):
+                        self.block.copy(b.row(state.last, keep - 1 - k), state.rows[k])
+
+    def _copy_last(self, loop: Loop) -> None:
+        """The last rows of a loop in time, to where both forms of the loop leave them."""
+        for state, final in zip(self.states, self._finals(loop), strict=True):
+            if state.last is not None:
+                keep = state.last.dims[0].attr
+                for k in range(keep):
+                    row = View(state.dtype, final[k], state.dims)
+                    self.block.copy(self.b.row(state.last, keep - 1 - k), row)
+
+    # ------------------------------------------------------------- the loop in time
+
+    def _loop(self) -> Loop:
+        """The loop over steps."""
+        b, states = self.b, self.states
         carried: list[Any] = []
         for state in states:
+            self._start_rows(state)
             for value in state.inits:
                 carried += [value.re, value.im] if isinstance(value, Complex) else [value]
-        with b.loop(steps, carries=carried, label=str(op)) as loop:
+        with b.loop(self.steps, carries=carried, label=str(self.op)) as loop:
             self._receive(states, loop)
-            bound = self._bind(seq_views, states, ref_values, loop)
-            news, stop = self._body(bound, states, outs, loop)
+            bound = self._bind(self.seq_views, states, self.ref_values, loop)
+            news, stop = self._body(bound, states, self.outs, loop)
             loop.next(*news)
             loop.stop = stop
-        self._finish(states, outs, loop)
+        return loop
 
     def _view(self, variable: Variable) -> View:
         value = self.block.value(variable)
         assert isinstance(value, View)
         return value
 
-    def _tap_state(self, slot: int, init: Variable, steps: Value) -> _State:
+    def _tap_state(self, slot: int, init: Variable, steps: Value) -> State:
         b, op = self.b, self.op
         view = self._view(init)
         dtype = view.dtype
@@ -150,7 +233,7 @@ class _ScanLowering:
         output = self.node.outputs[slot]
         keep = op.keep[slot]
         scalar = init.type.ndim == 1
-        state = _State("scalar" if scalar else "rows", dtype, tuple(view.dims[1:]))
+        state = State("scalar" if scalar else "rows", dtype, tuple(view.dims[1:]))
         state.depth, state.lags, state.keep = depth, op.lags[slot], keep
         state.position = slot
         if keep is None:
@@ -158,16 +241,32 @@ class _ScanLowering:
         if scalar:
             state.inits = [b.load(view, [depth - k]) for k in range(1, depth + 1)]
             return state
-        if keep is None:
-            dense = self.block.dense(init) if not view.dense else view
-            state.inits = [b.row(dense, depth - k).pointer for k in range(1, depth + 1)]
-            return state
-        ring = b.temporary(dtype, (b.const(depth + 1), *state.dims), ("ring", self.node, slot))
-        rows = [b.row(ring, k) for k in range(depth + 1)]
-        for k in range(1, depth + 1):
-            self.block.copy(rows[k - 1], b.row(view, depth - k))
-        state.inits = [row.pointer for row in rows]
+        state.rows = [b.row(view, depth - k) for k in range(1, depth + 1)]
         return state
+
+    def _start_rows(self, state: State) -> None:
+        """Addresses of the rows that the first step reads and writes."""
+        b = self.b
+        if state.kind == "scalar":
+            return
+        if state.is_carry:
+            reason = ("carry", self.node, state.position)
+            pair = [b.temporary(state.dtype, state.dims, reason) for _ in range(2)]
+            self.block.copy(pair[0], state.rows[0])
+            state.inits = [p.pointer for p in pair]
+            return
+        if state.trace is not None and all(row.dense for row in state.rows):
+            state.inits = [b.shifted(row, 0) for row in state.rows]
+            return
+        depth = state.depth
+        # one row more than the taps reach back is where the next one is written
+        extra = 0 if state.trace is not None else 1
+        reason = ("ring", self.node, state.position)
+        ring = b.temporary(state.dtype, (b.const(depth + extra), *state.dims), reason)
+        places = [b.row(ring, k) for k in range(depth + extra)]
+        for place, row in zip(places, state.rows, strict=False):
+            self.block.copy(place, row)
+        state.inits = [place.pointer for place in places]
 
     def _trace(self, output: Variable, dtype: str, dims: Sequence[Value]) -> View:
         reason = ("trace", self.node, output.index)
@@ -176,20 +275,17 @@ class _ScanLowering:
             return self.b.temporary(dtype, dims, reason)
         return self.block.destination(output, dims, reason)
 
-    def _carry_state(self, number: int, init: Variable) -> _State:
-        b = self.b
+    def _carry_state(self, number: int, init: Variable) -> State:
         value = self.block.value(init)
         if not isinstance(value, View):
-            state = _State("scalar", value.dtype, ())
+            state = State("scalar", value.dtype, ())
             state.is_carry = True
             state.inits = [value]
             return state
-        state = _State("rows", value.dtype, value.dims)
+        state = State("rows", value.dtype, value.dims)
         state.is_carry = True
-        reason = ("carry", self.node, self.op.n_taps + number)
-        pair = [b.temporary(value.dtype, value.dims, reason) for _ in range(2)]
-        self.block.copy(pair[0], value)
-        state.inits = [p.pointer for p in pair]
+        state.position = self.op.n_taps + number
+        state.rows = [value]
         return state
 
     def _out_trace(self, number: int, steps: Value) -> View | _Unsized:
@@ -212,7 +308,7 @@ class _ScanLowering:
 
     # ------------------------------------------------------------- the body
 
-    def _receive(self, states: list[_State], loop: Loop) -> None:
+    def _receive(self, states: list[State], loop: Loop) -> None:
         values = iter(loop.carry)
         for state in states:
             state.current = []
@@ -223,7 +319,7 @@ class _ScanLowering:
                     state.current.append(next(values))
 
     def _bind(
-        self, seqs: list[View], states: list[_State], refs: list[Any], loop: Loop
+        self, seqs: list[View], states: list[State], refs: list[Any], loop: Loop
     ) -> dict[Variable, Any]:
         b, op = self.b, self.op
         bound: dict[Variable, Any] = {}
@@ -247,7 +343,7 @@ class _ScanLowering:
     def _body(
         self,
         bound: dict[Variable, Any],
-        states: list[_State],
+        states: list[State],
         outs: list[View | _Unsized],
         loop: Loop,
     ) -> tuple[list[Any], Value | None]:
@@ -339,43 +435,55 @@ class _ScanLowering:
 
     # ------------------------------------------------------------- after the loop
 
-    def _finish(self, states: list[_State], outs: list[View | _Unsized], loop: Loop) -> None:
-        b, op, block = self.b, self.op, self.block
+    def _finals(self, loop: Loop) -> list[list[Any]]:
+        """What the loop carried to its end, by state."""
         results = iter(loop.results)
-        done = loop.steps
-        assert done is not None
-        for position, state in enumerate(states):
+        found: list[list[Any]] = []
+        for state in self.states:
             final: list[Any] = []
             for init in state.inits:
                 if isinstance(init, Complex):
                     final.append(Complex(next(results), next(results), init.dtype))
                 else:
                     final.append(next(results))
+            found.append(final)
+        return found
+
+    def _finish(self, loop: Loop | None) -> None:
+        """Bind the node's outputs; without ``loop`` the last rows are in places of their own."""
+        b, op, block = self.b, self.op, self.block
+        done = self.steps if loop is None else loop.steps
+        assert done is not None
+        finals = None if loop is None else self._finals(loop)
+        for position, state in enumerate(self.states):
             variable = self.node.outputs[position]
-            if state.is_carry:
-                block.bound[variable] = (
-                    final[0] if state.kind == "scalar" else View(state.dtype, final[0], state.dims)
-                )
-            elif state.trace is not None:
+            if state.trace is not None:
                 block.bound[variable] = self._cut(state.trace, done)
+            elif finals is None:
+                assert state.last is not None
+                last = state.last
+                block.bound[variable] = b.row(last, 0) if state.is_carry else last
+            elif state.is_carry:
+                final = finals[position][0]
+                block.bound[variable] = (
+                    final if state.kind == "scalar" else View(state.dtype, final, state.dims)
+                )
             else:
-                assert state.keep is not None
-                block.bound[variable] = self._last_rows(state, final)
-        for number, place in enumerate(outs):
+                block.bound[variable] = self._last_rows(state, finals[position])
+        for number, place in enumerate(self.outs):
             variable = self.node.outputs[op.n_taps + op.n_carries + number]
             trace = place.whole() if isinstance(place, _Unsized) else place
             last_only = op.keep[op.n_taps + number] is not None
             block.bound[variable] = trace if last_only else self._cut(trace, done)
         if op.has_stop:
             block.bound[self.node.outputs[-1]] = done
-        del b
 
     def _cut(self, trace: View, done: Value) -> View:
         if not self.op.has_stop:
             return trace
         return View(trace.dtype, trace.pointer, (done, *trace.dims[1:]))
 
-    def _last_rows(self, state: _State, final: list[Any]) -> View:
+    def _last_rows(self, state: State, final: list[Any]) -> View:
         b = self.b
         keep = state.keep
         assert keep is not None

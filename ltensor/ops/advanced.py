@@ -12,6 +12,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
+from ltensor.ops.batch_index import gather_rule, scatter_rule
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
@@ -156,6 +157,7 @@ class AdvancedSubtensor(IndexedOp):
     __props__ = ("axes", "through")
     repeats = True
     ir_name = "advanced_subtensor"
+    batch = gather_rule
 
     def __init__(self, axes: Sequence[int] = (0,), through: int = 0) -> None:
         self.axes = tuple(int(a) for a in axes)
@@ -234,6 +236,7 @@ class AdvancedIncSubtensor(DeclaredOp):
     __props__ = ("axes", "inplace", "set_instead_of_inc")
     kind = "kernel"
     ir_name = "advanced_inc_subtensor"
+    batch = scatter_rule
     element_operands = (0,)
 
     def __init__(

@@ -44,8 +44,11 @@ from ltensor.ops import (  # noqa: F401
     softmax,
     sort,
     special,
+    steps,
     subgraph,
     subtensor,
+    total,
     transcendental,
+    warn_steps,
     xlogx,
 )

@@ -16,6 +16,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType, disconnected_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import elementwise, real_float_like, zero_gradient
 from ltensor.ops.opdef import (
     Declaration,
@@ -64,6 +65,7 @@ class Pick(IndexedOp):
 
     __props__ = ()
     ir_name = "pick"
+    batch = batching.rows
     guarded = True
 
     def __str__(self) -> str:
@@ -111,6 +113,7 @@ class Place(IndexedOp):
 
     __props__ = ()
     ir_name = "place"
+    batch = batching.rows
 
     def __str__(self) -> str:
         return "Place"

@@ -11,6 +11,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.join import static_axis
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, output_like
@@ -24,6 +25,7 @@ class CumOp(DeclaredOp):
     __props__ = ("axis", "mode")
     kind = "kernel"
     ir_name = "cumulative"
+    batch = batching.shifted_axis("axis")
 
     def __init__(self, axis: int = 0, mode: str = "add") -> None:
         if mode not in ("add", "mul"):

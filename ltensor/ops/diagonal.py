@@ -11,6 +11,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
@@ -24,6 +25,7 @@ class ExtractDiag(IndexedOp):
     __props__ = ("offset", "axis1", "axis2")
     affine = True
     ir_name = "extract_diag"
+    batch = batching.shifted_axis("axis1", "axis2")
 
     def __init__(self, offset: int = 0, axis1: int = 0, axis2: int = 1, view: bool = False) -> None:
         self.offset = int(offset)
@@ -87,6 +89,7 @@ class PlaceDiag(IndexedOp):
 
     __props__ = ("offset", "axis1", "axis2")
     ir_name = "alloc_diag"
+    batch = batching.shifted_axis("axis1", "axis2")
 
     def __init__(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> None:
         self.offset = int(offset)

@@ -13,6 +13,7 @@ import numpy as np
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import NullType, disconnected_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare
 from ltensor.ops.samples import draw
@@ -23,6 +24,7 @@ class Identity(IndexedOp):
 
     __props__: ClassVar[tuple[str, ...]] = ()
     affine = True
+    batch = batching.same_op
 
     def make_node(self, x: Any) -> Apply:
         x = as_tensor(x)

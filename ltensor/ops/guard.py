@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,18 +71,27 @@ class Guard(DeclaredOp):
         x = k.operand(0)
         if k.node.inputs[0].type.ndim == 0:
             for name in self._refused():
-                self._check(k, name, _is(b, name, x))
+                with b.if_(_is(b, name, x)):
+                    self._fail(k, name, b.const(0), ())
         else:
             flat = type(x)(x.dtype, x.pointer, (b.size(x.dims),), None, x.offset)
             for name in self._refused():
                 with b.reduce(flat.dims[0], "or", b.const(False, "bool")) as loop:
                     loop.next(_is(b, name, b.load(flat, [loop.index])))
-                self._check(k, name, loop.results[0])
+                with b.if_(loop.results[0]):
+                    with b.loop(flat.dims[0]) as search:
+                        search.stop = _is(b, name, b.load(flat, [search.index]))
+                    self._fail(k, name, search.steps - 1, x.dims)
         k.result(x)
 
-    def _check(self, k: Any, name: str, found: Any) -> None:
+    def _fail(self, k: Any, name: str, first: Any, dims: Sequence[Any]) -> None:
+        """Leave with what was found, the place of its first element and the steps of all loops."""
+        b = k.b
+        loops = b.steps_here()
         # the error is about the node that computed the value, not about this one
-        k.b.check(k.b.not_(found), "nan", k.node.inputs[0].owner, (), (name, self.where))
+        detail = (name, self.where, len(dims), tuple(label for label, _ in loops))
+        values = (first, *dims, *(step for _, step in loops))
+        b.check(b.const(False, "bool"), "nan", k.node.inputs[0].owner, values, detail)
 
     def grad(self, inputs: list[Variable], output_grads: list[Variable]) -> list[Any]:
         return list(output_grads)

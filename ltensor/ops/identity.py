@@ -11,6 +11,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type, tensor_type
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, output_like
 from ltensor.ops.samples import draw
@@ -21,6 +22,7 @@ class _Same(IndexedOp):
     """The operand as it is."""
 
     affine = True
+    batch = batching.same_op
 
     def make_node(self, x: Any) -> Apply:
         x = as_tensor(x)
@@ -77,6 +79,7 @@ class SpecifyShape(_Same):
 
     __props__ = ()
     ir_name = "specify_shape"
+    batch = batching.specify_rule
 
     def __str__(self) -> str:
         return "SpecifyShape"

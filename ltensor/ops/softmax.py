@@ -115,6 +115,7 @@ class _RowOp(DeclaredOp):
 
     __props__ = ()
     kind = "kernel"
+    batch = batching.rows
 
     def __str__(self) -> str:
         return type(self).__name__

@@ -16,6 +16,7 @@ from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
+from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.join import static_axis
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
@@ -82,6 +83,7 @@ class _Sorting(DeclaredOp):
 
     __props__ = ("axis",)
     kind = "kernel"
+    batch = batching.shifted_axis("axis")
     places = False
 
     def __init__(self, axis: int = -1) -> None:

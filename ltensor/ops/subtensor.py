@@ -16,6 +16,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
+from ltensor.ops.batch_index import inc_subtensor_rule, subtensor_rule
 from ltensor.ops.elementwise import fit_gradient, zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
@@ -118,6 +119,7 @@ class Subtensor(IndexedOp):
     __props__ = ("idx_list",)
     affine = True
     ir_name = "subtensor"
+    batch = subtensor_rule
 
     def __init__(self, idx_list: Sequence[Any]) -> None:
         self.idx_list = _hashable(idx_list)
@@ -204,6 +206,7 @@ class IncSubtensor(DeclaredOp):
     __props__ = ("idx_list", "inplace", "set_instead_of_inc")
     kind = "kernel"
     ir_name = "inc_subtensor"
+    batch = inc_subtensor_rule
     #: operands whose elements are read once and in order, so that they need no buffer
     element_operands = (0,)
 

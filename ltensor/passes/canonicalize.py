@@ -7,12 +7,20 @@ broadcast pattern of a value (the driver checks that).
 from __future__ import annotations
 
 from ltensor.ir.function import Function
-from ltensor.passes.canonical import algebra, fills, layout, powers, reductions
+from ltensor.passes.canonical import (
+    algebra,
+    fills,
+    layout,
+    powers,
+    products,
+    reductions,
+    slices,
+)
 from ltensor.passes.manager import register
 from ltensor.passes.rewrite import Rules, rewrite
 
 RULES = Rules("canonicalize")
-for _part in (powers, fills, layout, reductions, algebra):
+for _part in (powers, fills, layout, slices, reductions, products, algebra):
     RULES.include(_part.RULES)
 
 

@@ -6,29 +6,38 @@ that of the initial state, as in Theano's optimized code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ltensor.ir.build import constant
+from ltensor.ir.build import constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
-from ltensor.ops.arithmetic import maximum, minimum, neg
+from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.cast import cast
+from ltensor.ops.join import concatenate
 from ltensor.ops.scan import Scan
-from ltensor.ops.shape import ShapeI
+from ltensor.ops.shape import set_flags
 from ltensor.ops.subtensor import Subtensor
+from ltensor.passes.last_rows import Chain, chains_of, like, read_again
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Slot, Who, remark
 
 
 def scan_history(function: Function) -> Function:
     """Limit the history of every scan's results to what is read."""
-    replacements: dict[Variable, Variable] = {}
+    memo: dict[Variable, Variable] = {}
     for node in function.nodes:
+        if all(v in memo for v in node.outputs):
+            continue
+        inputs = [memo.get(v, v) for v in node.inputs]
         if isinstance(node.op, Scan):
-            replacements.update(_limit(node, function))
-    if not replacements:
+            memo.update(_limit(node, inputs, function))
+        elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            fresh = node.clone_with_new_inputs(inputs)
+            for old, new in zip(node.outputs, fresh.outputs, strict=True):
+                memo.setdefault(old, new)
+    if not memo:
         return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+    return Function(function.inputs, [memo.get(v, v) for v in function.outputs], function.name)
 
 
 _READ = "keeps all rows of {}: {} reads others than the last"
@@ -36,64 +45,37 @@ _READ = "keeps all rows of {}: {} reads others than the last"
 #: ops that hand on the rows of a trace
 _VIEWS = ("subtensor", "join", "rebroadcast")
 
-#: a reader of a result; None: the function itself, which returns it
-Reader = Apply | None
 
-
-def _rows_read(readers: list[tuple[Reader, int]]) -> tuple[int | None, Reader]:
-    """How many of the last rows the readers read; None if one, given too, reads others."""
-    most = 0
-    for reader, position in readers:
-        if reader is None:
-            return None, None
-        if isinstance(reader.op, ShapeI) and reader.op.axis > 0:
-            continue
-        if not isinstance(reader.op, Subtensor) or position != 0 or not reader.op.idx_list:
-            return None, reader
-        entry = reader.op.idx_list[0]
-        if entry == -1 and not isinstance(entry, tuple):
-            most = max(most, 1)
-        elif (
-            isinstance(entry, tuple)
-            and isinstance(entry[0], int)
-            and entry[0] < 0
-            and entry[1] is None
-            and entry[2] in (None, 1)
-        ):
-            most = max(most, -entry[0])
-        else:
-            return None, reader
-    return most, None
-
-
-def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
+def _limit(node: Apply, inputs: list[Variable], function: Function) -> dict[Variable, Variable]:
+    """What replaces the results of a scan and what is read of them; its new operands are given."""
     op: Any = node.op
     keep = list(op.keep)
     first_out = op.n_taps + op.n_carries
     changed: dict[int, int] = {}
+    plans: dict[int, tuple[list[Chain], list[Apply]]] = {}
+
+    def readers(variable: Variable) -> list[tuple[Apply | None, int]]:
+        return function.clients.get(variable, [])
+
     for number in range(op.n_taps + op.n_outs):
         if keep[number] is not None:
             continue
         position = number if number < op.n_taps else first_out + number - op.n_taps
-        readers = function.clients.get(node.outputs[position], [])
-        rows, other = _rows_read(readers)
-        if rows is None:
+        chains, other, asked = chains_of(node.outputs[position], readers)
+        if chains is None:
             _all_kept(node, position, other, function)
             continue
-        if rows == 0:
+        if not chains:
             if number < op.n_taps:
-                # the loop needs it, nobody else does: an adjoint of a gradient, mostly
+                # the loop itself needs it, nobody else does: adjoints in gradients, mostly
                 keep[number] = changed[position] = 1
+                plans[position] = ([], asked)
                 slot = Slot(node, position)
-                remark("scan_history", node, "keeps 1 of n rows of {}: no row is read", slot)
+                remark("scan_history", node, "keeps 1 of n rows of {}: none is read outside", slot)
             continue
+        rows = max(chain.rows for chain in chains)
         limit = op.depth(number) if number < op.n_taps else 1
-        if number >= op.n_taps and any(
-            reader is not None
-            and isinstance(reader.op, Subtensor)
-            and isinstance(reader.op.idx_list[0], tuple)
-            for reader, _ in readers
-        ):
+        if number >= op.n_taps and not all(chain.is_row for chain in chains):
             # with no step an out has no last row, while a slice of none is empty
             remark(
                 "scan_history",
@@ -101,11 +83,11 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
                 "keeps all rows of {}: a slice of its last rows is read, which may be empty",
                 Slot(node, position),
             )
-            continue
-        if rows <= limit:
+        elif rows <= limit:
             keep[number] = rows
             changed[position] = rows
-            _last_kept(node, position, rows, readers)
+            plans[position] = (chains, asked)
+            _last_kept(node, position, rows, chains)
         else:
             remark(
                 "scan_history",
@@ -115,24 +97,54 @@ def _limit(node: Apply, function: Function) -> dict[Variable, Variable]:
                 rows,
                 limit,
             )
-    if not changed:
-        return {}
-    fresh = op.replace(keep=keep).make_node(*node.inputs)
-    fresh.source = node.source
+    if changed:
+        fresh = op.replace(keep=keep).make_node(*inputs)
+        fresh.source = node.source
+    elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+        fresh = node.clone_with_new_inputs(inputs)
+    else:
+        fresh = node
     table: dict[Variable, Variable] = {}
-    steps = fresh.outputs[-1] if op.has_stop else cast(node.inputs[0], "int64")
+    steps = fresh.outputs[-1] if op.has_stop else cast(inputs[0], "int64")
     for position, (old, new) in enumerate(zip(node.outputs, fresh.outputs, strict=True)):
-        new.name = old.name
-        if position not in changed:
-            table[old] = new
+        if old is not new:
+            new.name = old.name
+        if position in changed:
+            chains, asked = plans[position]
+            for reader in asked:
+                table[reader.outputs[0]] = reader.op(new)
+            for chain in chains:
+                table[chain.nodes[-1].outputs[0]] = read_again(chain, new, changed[position], steps)
             continue
-        for reader, _ in function.clients.get(old, ()):
-            assert reader is not None
-            table[reader.outputs[0]] = _read_again(reader, new, changed[position], steps)
+        if old is not new:
+            table[old] = new
+        if position < op.n_taps and op.keep[position] is None:
+            table.update(_or_initial(fresh, position, function.clients.get(old, ())))
     return table
 
 
-def _all_kept(node: Apply, position: int, reader: Reader, function: Function) -> None:
+def _or_initial(node: Apply, slot: int, readers: Sequence[Any]) -> dict[Variable, Variable]:
+    """``trace[-1]`` of a trace that is kept: of no step it is the initial state, as elsewhere."""
+    op: Any = node.op
+    steps = constant_value(node.inputs[0])
+    if steps is not None and int(steps) > 0:
+        return {}
+    trace, depth = node.outputs[slot], op.depth(slot)
+    init = op.split(node.inputs)[2][slot]
+    table: dict[Variable, Variable] = {}
+    for reader, position in readers:
+        if reader is None or position != 0 or not isinstance(reader.op, Subtensor):
+            continue
+        if not reader.op.idx_list or reader.op.idx_list[0] != -1:
+            continue
+        before = set_flags(init[depth - 1 : depth], trace.type.broadcastable)
+        rows = concatenate([before, trace[-1:]], axis=0)
+        old = reader.outputs[0]
+        table[old] = like(reader.op(rows, *reader.inputs[1:]), old)
+    return table
+
+
+def _all_kept(node: Apply, position: int, reader: Apply | None, function: Function) -> None:
     slot = Slot(node, position)
     # a trace is read through views: backwards, without its first row
     while isinstance(reader, Apply) and getattr(reader.op, "ir_name", "") in _VIEWS:
@@ -150,49 +162,17 @@ def _all_kept(node: Apply, position: int, reader: Reader, function: Function) ->
         remark("scan_history", node, _READ, slot, Who(reader))
 
 
-def _last_kept(node: Apply, position: int, rows: int, readers: list[tuple[Reader, int]]) -> None:
-    first = next(r for r, _ in readers if r is not None and isinstance(r.op, Subtensor))
-    read = "[-1]" if rows == 1 else f"[-{rows}:]"
+def _last_kept(node: Apply, position: int, rows: int, chains: list[Chain]) -> None:
+    widest = max(chains, key=lambda chain: chain.rows)
     remark(
         "scan_history",
         node,
-        "keeps {} of n rows of {} because only " + read + " is read by {}",
+        "keeps {} of n rows of {} because only {} is read by {}",
         rows,
         Slot(node, position),
-        Who(first),
+        widest.text,
+        Who(widest.nodes[-1]),
     )
-
-
-def _read_again(reader: Apply, kept: Variable, rows: int, steps: Variable) -> Variable:
-    """The same rows, read from the kept ones."""
-    if isinstance(reader.op, ShapeI):
-        return reader.op(kept)
-    first, *rest = reader.op.idx_list
-    scalars = reader.inputs[1:]
-    if not isinstance(first, tuple):
-        result = Subtensor((rows - 1, *rest))(kept, *scalars)
-    elif rows == 1 and first[0] == -1 and _is_positive(steps):
-        result = Subtensor(((None, None, None), *rest))(kept, *scalars)
-    else:
-        # min(count, steps) rows exist
-        count = minimum(
-            constant(-first[0], dtype="int64"), maximum(steps, constant(0, dtype="int64"))
-        )
-        part = kept[cast(constant(rows, dtype="int64") + neg(count), "int64") :]
-        result = Subtensor(((None, None, None), *rest))(part, *scalars) if rest else part
-    if result.type != reader.outputs[0].type:
-        from ltensor.ops.shape import set_flags
-
-        result = set_flags(result, reader.outputs[0].type.broadcastable)
-    result.name = reader.outputs[0].name
-    return result
-
-
-def _is_positive(steps: Variable) -> bool:
-    from ltensor.ir.build import constant_value
-
-    known = constant_value(steps)
-    return known is not None and int(known) > 0
 
 
 register(scan_history)

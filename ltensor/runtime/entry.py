@@ -156,6 +156,15 @@ def _array_checks(i: int, spec: InputSpec) -> Iterator[str]:
     yield f"  br i1 %fields.ok.{i}, label %{'sizes' if spec.ndim else 'take'}.{i}, label %slow"
 
 
+#: which Python integers (of 64 bits) a dtype holds exactly
+_INTEGER_RANGES = {
+    **{f"int{bits}": (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (0, (1 << min(bits, 63)) - 1) for bits in (8, 16, 32, 64)},
+    "float32": (-(1 << 24), 1 << 24),
+    "float64": (-(1 << 53), 1 << 53),
+}
+
+
 def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
@@ -183,25 +192,47 @@ def _scalar_checks(i: int, spec: InputSpec) -> Iterator[str]:
     yield f"scalar.{i}:"
     yield f"  %is.numpy.{i} = icmp eq ptr %type.{i}, @lt_scalar_{spec.dtype}"
     if spec.dtype == "float64":
-        yield f"  %is.python.{i} = icmp eq ptr %type.{i}, @PyFloat_Type"
-        yield f"  %is.value.{i} = or i1 %is.numpy.{i}, %is.python.{i}"
-        yield f"  br i1 %is.value.{i}, label %value.{i}, label %slow"
-    elif spec.dtype == "int64":
-        yield f"  br i1 %is.numpy.{i}, label %value.{i}, label %integer.{i}"
-        yield f"integer.{i}:"
-        yield f"  %is.python.{i} = icmp eq ptr %type.{i}, @PyLong_Type"
-        yield f"  br i1 %is.python.{i}, label %convert.{i}, label %slow"
-        yield f"convert.{i}:"
-        yield f"  %long.{i} = call i64 @PyLong_AsLongLongAndOverflow(ptr %arg.{i}, ptr %overflow)"
-        yield f"  store i64 %long.{i}, ptr %integer.at.{i}"
-        yield f"  %overflow.{i} = load i32, ptr %overflow"
-        yield f"  %fits.{i} = icmp eq i32 %overflow.{i}, 0"
-        yield f"  br i1 %fits.{i}, label %take.{i}, label %slow"
+        yield f"  br i1 %is.numpy.{i}, label %value.{i}, label %float.{i}"
+        yield f"float.{i}:"
+        yield f"  %is.float.{i} = icmp eq ptr %type.{i}, @PyFloat_Type"
+        yield f"  br i1 %is.float.{i}, label %value.{i}, label %integer.{i}"
     else:
-        yield f"  br i1 %is.numpy.{i}, label %value.{i}, label %slow"
+        following = f"integer.{i}" if _takes_integer(spec) else "slow"
+        yield f"  br i1 %is.numpy.{i}, label %value.{i}, label %{following}"
+    if _takes_integer(spec):
+        yield from _integer_checks(i, spec)
     yield f"value.{i}:"
     yield _field(f"%data.value.{i}", f"%arg.{i}", layout.SCALAR_VALUE)
     yield f"  br label %take.{i}"
+
+
+def _integer_checks(i: int, spec: InputSpec) -> Iterator[str]:
+    """Block ``integer.i`` and its followers: a Python integer that the dtype holds exactly."""
+    yield f"integer.{i}:"
+    yield f"  %is.python.{i} = icmp eq ptr %type.{i}, @PyLong_Type"
+    yield f"  br i1 %is.python.{i}, label %convert.{i}, label %slow"
+    yield f"convert.{i}:"
+    yield f"  %long.{i} = call i64 @PyLong_AsLongLongAndOverflow(ptr %arg.{i}, ptr %overflow)"
+    yield f"  %overflow.{i} = load i32, ptr %overflow"
+    yield f"  %small.{i} = icmp eq i32 %overflow.{i}, 0"
+    low, high = _INTEGER_RANGES[spec.dtype]
+    yield f"  %above.{i} = icmp sge i64 %long.{i}, {low}"
+    yield f"  %below.{i} = icmp sle i64 %long.{i}, {high}"
+    yield f"  %within.{i} = and i1 %above.{i}, %below.{i}"
+    yield f"  %fits.{i} = and i1 %small.{i}, %within.{i}"
+    if spec.dtype.startswith("float"):
+        kind = "double" if spec.dtype == "float64" else "float"
+        yield f"  %number.{i} = sitofp i64 %long.{i} to {kind}"
+        yield f"  store {kind} %number.{i}, ptr %integer.at.{i}"
+    else:
+        bits = spec.dtype.lstrip("uint")
+        yield f"  %number.{i} = {'trunc' if bits != '64' else 'bitcast'} i64 %long.{i} to i{bits}"
+        yield f"  store i{bits} %number.{i}, ptr %integer.at.{i}"
+    yield f"  br i1 %fits.{i}, label %take.{i}, label %slow"
+
+
+def _takes_integer(spec: InputSpec) -> bool:
+    return _takes_scalar(spec) and spec.dtype in _INTEGER_RANGES
 
 
 def _takes_scalar(spec: InputSpec) -> bool:
@@ -228,7 +259,7 @@ def _input_lines(i: int, spec: InputSpec, frame: FrameLayout, after: str) -> Ite
     sources = [f"[ %data.array.{i}, %{'sizes' if spec.ndim else 'array'}.{i} ]"]
     if scalar:
         sources.append(f"[ %data.value.{i}, %value.{i} ]")
-        if spec.dtype == "int64":
+        if _takes_integer(spec):
             sources.append(f"[ %integer.at.{i}, %convert.{i} ]")
     yield f"  %data.{i} = phi ptr {', '.join(sources)}"
     yield _slot(f"%data.slot.{i}", frame.input_data(i))
@@ -320,7 +351,7 @@ def entry_text(
     lines += [
         f"  %integer.at.{i} = alloca i64"
         for i, spec in enumerate(inputs)
-        if _takes_scalar(spec) and spec.dtype == "int64"
+        if _takes_integer(spec)
     ]
     lines += [
         # The top bit says that args[-1] may be overwritten.

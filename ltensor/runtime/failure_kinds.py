@@ -47,6 +47,20 @@ def _index(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -> 
     return "index out of bounds"
 
 
+def _refused(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -> str:
+    """What NanGuardMode found: where in the array, in which step of which loops."""
+    name, where, rank, loops = site.detail
+    index, rest = [], numbers[0]
+    for size in reversed(numbers[1 : 1 + rank]):
+        index.append(rest % max(size, 1))
+        rest //= max(size, 1)
+    place = f"First bad element: index {tuple(reversed(index))}"
+    steps = numbers[1 + rank : 1 + rank + len(loops)]
+    for label, step in zip(loops, steps, strict=True):
+        place += f", in step {step} of {label}"
+    return f"{name} detected\n{where}\n{place}"
+
+
 def _row_shape(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -> str:
     """A row of a scan that changes its shape."""
     number, rank = site.detail
@@ -246,5 +260,5 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     ),
     "neib_parameters": (ValueError, _fixed("neib_shape and neib_step must be positive")),
     "neib_matrix": (ValueError, _detail("neibs has size {0} along axis {detail[0]}, expected {1}")),
-    "nan": (AssertionError, lambda s, n, h: " detected\n".join(s.detail)),
+    "nan": (AssertionError, _refused),
 }

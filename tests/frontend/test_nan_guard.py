@@ -61,3 +61,83 @@ def test_integers_and_complex():
     f(np.array([10**12]), np.array([1j]))
     with pytest.raises(AssertionError):
         f(np.array([1]), np.array([complex(0, np.nan)]))
+
+
+# ----------------------------------------------------------------------------- where
+
+
+def refused(f, *args) -> str:
+    with pytest.raises(AssertionError) as caught:
+        f(*args)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4)])
+def test_first_bad_index(shape):
+    x = T.TensorType("float64", (False,) * len(shape))("x")
+    f = ltensor.function([x], T.log(x), mode="nan_guard")
+    values = np.ones(shape)
+    values.flat[4:] = -1
+    where = np.unravel_index(4, shape)
+    text = refused(f, values)
+    assert f"First bad element: index {tuple(int(i) for i in where)}\n" in text
+    assert "log" in text
+
+
+def test_step_op_line_and_index_in_a_loop():
+    x, h = T.dmatrix("x"), T.dvector("h")
+
+    def step(row, state):
+        return T.sqrt(state - row)  # the culprit
+
+    rows, _ = ltensor.scan(step, x, outputs_info=h, name="descent")
+    f = ltensor.function([x, h], rows, mode="nan_guard")
+    values = np.zeros((6, 3))
+    assert np.allclose(f(values, np.ones(3)), 1)
+    values[4, 1:] = 2.0
+    text = refused(f, values, np.ones(3))
+    assert text.startswith("NaN detected\n")
+    assert "First bad element: index (1,), in step 4 of for{cpu,descent}\n" in text
+    assert "sqrt" in text
+    assert "return T.sqrt(state - row)  # the culprit" in text
+
+
+def test_scalar_state_and_infinity():
+    s = T.dscalar("s")
+    rows, _ = ltensor.scan(lambda v: 1 / (v - 1), outputs_info=[s], n_steps=9)
+    f = ltensor.function([s], rows[-1], mode="nan_guard")
+    # 2, 1, infinity
+    text = refused(f, 2.0)
+    assert text.startswith("Inf detected\n")
+    assert "First bad element: index (), in step 1 of for{cpu,scan_fn}\n" in text
+
+
+def test_nested_loops():
+    x = T.dmatrix("x")
+
+    def inner(row):
+        values, _ = ltensor.scan(lambda v: T.log(v), row, name="inner")
+        return values
+
+    rows, _ = ltensor.scan(inner, x, name="outer")
+    # passes may make other things of loops without a recurrence
+    f = ltensor.function([x], rows, mode=NanGuardMode(optimizer="None"))
+    values = np.ones((4, 5))
+    values[2, 3] = -1
+    text = refused(f, values)
+    assert "in step 2 of for{cpu,outer}, in step 3 of for{cpu,inner}\n" in text
+
+
+def test_shared_variables_stay_as_they_were():
+    total = ltensor.shared(0.0, "total")
+    x = T.dvector("x")
+
+    def step(value):
+        return T.log(value), {total: total + 1}
+
+    rows, updates = ltensor.scan(step, x)
+    f = ltensor.function([x], rows, updates=updates, mode="nan_guard")
+    refused(f, np.array([1.0, 1.0, -1.0]))
+    assert total.get_value() == 0
+    f(np.ones(3))
+    assert total.get_value() == 3

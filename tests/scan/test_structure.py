@@ -179,8 +179,10 @@ def test_rows_of_taps_are_all_that_is_kept() -> None:
 
 def test_an_unused_update_is_not_computed() -> None:
     counter = theano.shared(np.float64(0))
-    rows, _ = theano.scan(lambda a: (a * 2, {counter: T.exp(counter)}), sequences=x)
-    assert "exp" not in body(theano.function([x], rows))
+    rows, _ = theano.scan(
+        lambda a, h: (a * h, {counter: T.exp(counter)}), sequences=x, outputs_info=s
+    )
+    assert "exp" not in body(theano.function([x, s], rows))
 
 
 def test_pruned_and_unpruned_agree_on_zero_width_taps() -> None:
