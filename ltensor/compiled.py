@@ -25,7 +25,7 @@ from ltensor.runtime.entry import Returns
 from ltensor.shared import Container, SharedVariable
 
 if TYPE_CHECKING:
-    from ltensor.explain import Explanation
+    from ltensor.explanation import Explanation
     from ltensor.runtime.link import Linked
 
 # The passes and the lowering are imported when the first function is compiled: half of the time

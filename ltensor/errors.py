@@ -37,6 +37,7 @@ __all__ = [
     "NullTypeGradError",
     "ParseError",
     "ShapeError",
+    "StateTypeError",
     "StochasticOrder",
     "TestValueError",
     "UnsupportedError",
@@ -91,6 +92,14 @@ class AsTensorError(TypeError):
 
 class ShapeError(Exception):
     """The shape of a variable cannot be worked out."""
+
+
+class StateTypeError(ValueError, TypeError):
+    """A step of a scan changes the dtype of a state: a TypeError, and Theano's ValueError."""
+
+
+# programs print `type(error).__name__`, and Theano's was this
+StateTypeError.__name__ = "ValueError"
 
 
 class NotScalarConstantError(Exception):

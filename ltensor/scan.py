@@ -25,6 +25,7 @@ from ltensor.ops.cast import cast
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import dimshuffle, set_flags, shape_i
 from ltensor.ops.warn_steps import WarnSteps
+from ltensor.scan_errors import state_dtype_error
 from ltensor.shared import SharedVariable
 
 __all__ = ["OrderedUpdates", "Scan", "foldl", "foldr", "map", "reduce", "scan", "until"]
@@ -362,21 +363,25 @@ class _Builder:
     def _single(self, arrays: list[Variable]) -> tuple[Any, OrderedUpdates]:
         """One step, written out."""
         arguments: list[Variable] = [a[0] for a in arrays]
+        taps: list[list[Variable]] = []
         for output in self.outputs:
             if output.taps is None:
-                continue
-            if output.taps == [-1]:
-                arguments.append(output.initial)
+                taps.append([])
+            elif output.taps == [-1]:
+                taps.append([output.initial])
             else:
-                arguments += [output.initial[output.depth + tap] for tap in output.taps]
+                taps.append([output.initial[output.depth + tap] for tap in output.taps])
+            arguments += taps[-1]
         step = _Step(self.fn(*arguments, *self.non_sequences))
         results = []
         for position, value in enumerate(step.outputs):
             if position < len(self.outputs) and self.outputs[position].taps is not None:
                 initial = self.outputs[position].initial
-                flags = initial.type.dtype
-                if flags != value.type.dtype:
-                    self._dtype_error(position, flags, value)
+                if initial.type.dtype != value.type.dtype:
+                    name = self._state_name(position)
+                    raise state_dtype_error(
+                        position, name, initial.type.dtype, value, taps[position]
+                    )
             row = dimshuffle(value, ("x", *range(value.type.ndim)))
             results.append(set_flags(row, (False, *value.type.broadcastable)))
         updates = OrderedUpdates()
@@ -519,7 +524,8 @@ class _Builder:
             assert init is not None
             argument = len(rows) + sum(len(t) for t in taps[:number])
             if value.type.dtype != init.type.dtype:
-                self._dtype_error(argument, init.type.dtype, value)
+                name = self._state_name(number)
+                raise state_dtype_error(argument, name, init.type.dtype, value, taps[number])
             if value.type.ndim != init.type.ndim - 1:
                 raise ValueError(
                     "When compiling the inner function of scan (the function called by scan in "
@@ -546,6 +552,11 @@ class _Builder:
             else:
                 step.outputs[number] = set_flags(value, have)
 
+    def _state_name(self, number: int) -> str:
+        """What an error calls a state."""
+        name = self.outputs[number].initial.name
+        return f"outputs_info[{number}]" if name is None else f"{name} (outputs_info[{number}])"
+
     def _forget_flags(
         self,
         number: int,
@@ -570,25 +581,6 @@ class _Builder:
             step.updates[key] = substitute([step.updates[key]], replacements)[0]
         if step.condition is not None:
             step.condition = substitute([step.condition], replacements)[0]
-
-    @staticmethod
-    def _dtype_error(argument: int, have: str, value: Variable) -> None:
-        error = ValueError(
-            "When compiling the inner function of scan the following error has been encountered: "
-            "The initial state (`outputs_info` in scan nomenclature) of variable "
-            f"IncSubtensor{{Set;:int64:}}.0 (argument number {argument}) has dtype {have}, while "
-            f"the result of the inner function (`fn`) has dtype {value.type.dtype}. This can "
-            "happen if the inner function of scan results in an upcast or downcast."
-        )
-        source = value.source if value.owner is None else value.owner.source
-        if source is not None and hasattr(error, "add_note"):
-            # the text itself is Theano's; Python 3.10 has no notes
-            error.add_note(
-                f"The result was made here:\n{source.format()}"
-                f"Fix: give the initial state dtype {value.type.dtype}, or cast the result to "
-                f"{have}."
-            )
-        raise error
 
 
 class _Step:

@@ -1,4 +1,4 @@
-"""docs/ir.md and docs/adding_a_pass.md: their programs run, the table of ops is up to date."""
+"""Pages of docs: their programs run, the table of ops is up to date."""
 
 from __future__ import annotations
 
@@ -45,6 +45,16 @@ def test_programs_run(
     assert "func @f" in printed
     if page == "ir.md":
         assert _blocks(page, "")[0].strip() == printed.strip()
+
+
+def test_programs_about_scan_run(capsys: pytest.CaptureFixture[str]) -> None:
+    scope: dict[str, Any] = {"__name__": "page"}
+    for block in _blocks("scan.md", "python"):
+        exec(compile(block, "rnn.py", "exec", dont_inherit=True), scope)
+    printed = capsys.readouterr().out
+    (report, *_) = _blocks("scan.md", "")
+    for line in filter(None, report.splitlines()):
+        assert line in printed
 
 
 def test_printed_ir_of_the_page() -> None:

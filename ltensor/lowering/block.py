@@ -98,6 +98,10 @@ class Block:
         self.nodes = [
             n for n in toposort(outputs, blockers=stop) if not all(o in stop for o in n.outputs)
         ]
+        #: sizes of what is bound that operations need to be equal -> the first of them
+        self._tied: dict[Variable, Variable] = {}
+        self._tying: list[Apply] = []
+        self._tie_sizes()
         self.plan = Plan(function, self.nodes, stop, self._space, self._shape_or_none)
 
     def _shape_or_none(self, variable: Variable) -> Sequence[Variable]:
@@ -109,12 +113,57 @@ class Block:
         dims = self.shapes.shape(variable)
         if dims is None:
             raise LoweringError(f"the shape of {variable} is not known before it is computed")
-        return tuple(d.signature() if isinstance(d, Constant) else id(d) for d in dims)
+        return tuple(
+            d.signature() if isinstance(d, Constant) else id(d) for d in map(self._first, dims)
+        )
+
+    def _tie_sizes(self) -> None:
+        """Find sizes of bound arrays that must be equal, else a pointwise operation fails.
+
+        These operations are checked first, so that values of either size may share a nest.
+        """
+        for node in self.nodes:
+            if kind_of(node) != "pointwise" or node.outputs[0].type.ndim == 0:
+                continue
+            shapes = [self.shapes.shape(v) for v in node.inputs]
+            if not all(dims is not None and all(map(self._known_first, dims)) for dims in shapes):
+                continue
+            ties = False
+            for axis in range(node.outputs[0].type.ndim):
+                sizes = [
+                    dims[axis]
+                    for v, dims in zip(node.inputs, shapes, strict=True)
+                    if dims is not None and not v.type.broadcastable[axis]
+                ]
+                if len(sizes) < 2:
+                    continue
+                first = self._first(sizes[0])
+                for size in sizes[1:]:
+                    other = self._first(size)
+                    if other is not first and not isinstance(other, Constant):
+                        self._tied[other] = first
+                        ties = True
+            if ties:
+                self._tying.append(node)
+
+    def _known_first(self, size: Variable) -> bool:
+        """Whether a size is known before anything is computed."""
+        owner = size.owner
+        if isinstance(size, Constant):
+            return True
+        return owner is not None and kind_of(owner) == "shape" and owner.inputs[0] in self.bound
+
+    def _first(self, size: Variable) -> Variable:
+        while size in self._tied:
+            size = self._tied[size]
+        return size
 
     # --------------------------------------------------------------------- running
 
     def run(self) -> None:
         """Emit the code of all groups; afterwards `value` gives any output."""
+        for tying in self._tying:
+            self._check_node(tying)
         for group in self.plan.groups:
             self.b.lowered_node = group.node
             if group.kind == "nest":
@@ -286,10 +335,19 @@ class Block:
         zero = [b.const(0)] * len(dims)
         start = b.address(source, self._source(node, operands, zero))
         strides = []
+        places = self._source(node, operands, zero)
+        steps = b.strides(source)
         for axis in range(len(dims)):
             unit = list(zero)
             unit[axis] = b.const(1)
-            strides.append(b.sub(b.address(source, self._source(node, operands, unit)), start))
+            stride: Any = b.const(0)
+            for new, old, step in zip(
+                self._source(node, operands, unit), places, steps, strict=True
+            ):
+                stride = b.add(stride, b.mul(b.sub(new, old), step))
+            strides.append(stride)
+        if all(a is c for a, c in zip(strides, b.strides(View("", start, dims)), strict=True)):
+            return View(variable.type.dtype, source.pointer, dims, None, start)
         return View(variable.type.dtype, source.pointer, dims, tuple(strides), start)
 
     def _source(self, node: Apply, operands: list[Operand], index: Sequence[Any]) -> list[Any]:

@@ -147,6 +147,13 @@ class Builder(ComplexArithmetic):
                 return self.const(x - y)
             if a is b:
                 return self.const(0)
+            # strides are differences of addresses: what both have in common goes
+            if a.op == "add" and b in a.args:
+                return a.args[1] if a.args[0] is b else a.args[0]
+            if a.op == "add" and b.op == "add":
+                for x, y in (a.args, a.args[::-1]):
+                    if x in b.args:
+                        return self.sub(y, b.args[1] if b.args[0] is x else b.args[0])
         return self.pure("sub", a.dtype, (a, b))
 
     def mul(self, a: Scalar, b: Scalar) -> Any:
@@ -580,6 +587,12 @@ class Builder(ComplexArithmetic):
         for term in sorted(terms, key=lambda t: t.scope.depth):
             total = self.add(total, term)
         return total
+
+    def strides(self, view: View) -> tuple[Value, ...]:
+        """The strides of a view, of a dense one too."""
+        if view.strides is not None:
+            return view.strides
+        return tuple(self.size(view.dims[k + 1 :]) for k in range(view.ndim))
 
     def load(self, view: View, index: Sequence[Any]) -> Any:
         """The element of ``view`` at ``index``."""

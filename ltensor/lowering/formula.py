@@ -190,6 +190,10 @@ def _parts(name: str, size: Size) -> tuple[Size, ...]:
 
 def _extreme(name: str, a: Size, b: Size, total: int | None, natural: bool) -> Size:
     parts = {part.text: part for part in (*_parts(name, a), *_parts(name, b))}
+    known = [part for part in parts.values() if part.text == str(part.number)]
+    if len(known) > 1:
+        chosen = (min if name == "min" else max)(known, key=lambda part: part.number or 0)
+        parts = {t: p for t, p in parts.items() if p not in known or p is chosen}
     if len(parts) == 1:
         return a._replace(number=total, natural=natural)
     text = f"{name}({', '.join(parts)})"

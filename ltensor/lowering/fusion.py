@@ -17,6 +17,8 @@ from ltensor.ir.types import TensorType
 
 #: values dearer than this are stored rather than computed twice
 EXPENSIVE = 6
+#: values dearer than this are stored before they are stretched over further dimensions
+DEAR_TO_STRETCH = 3
 #: longest chain of fused operations (bounds the recursion of the element code)
 DEEPEST = 60
 
@@ -130,7 +132,7 @@ class Plan:
                 depth = 0
             elif output in self.roots:
                 depth = 0
-            elif self._stretched(output) and self.cost(output) > EXPENSIVE:
+            elif self._stretched(output) and self.cost(output) > DEAR_TO_STRETCH:
                 self.roots.add(output)
                 depth = 0
             self._depth[output] = depth

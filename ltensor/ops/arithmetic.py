@@ -89,6 +89,7 @@ true_div: ElementwiseOp = elementwise(
     doc="Quotient; of two discrete operands in floatX.",
     types=_true_div_types,
     ref=np.true_divide,
+    cost=4,
     emit=lambda e, a, b: e.div(a, b),
     vjp=lambda x, y, g: [true_div(g, x[1]), neg(true_div(mul(g, x[0]), mul(x[1], x[1])))],
     arity=2,

@@ -28,6 +28,7 @@ from ltensor.ops.compare import eq
 from ltensor.ops.differentiate import pullback
 from ltensor.ops.indexing import inc_subtensor
 from ltensor.ops.join import concatenate
+from ltensor.ops.keep_or_recompute import values_to_keep
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan import Scan
 from ltensor.ops.scan_sizes import use_known_shapes
@@ -204,7 +205,8 @@ class _Backward:
     def _needed(self, body_outputs: Sequence[Variable]) -> list[Variable]:
         """Forward values that the backward body would have to be given.
 
-        Values that follow from free ones by pointwise operations are computed again instead.
+        Others are computed again from these and from what is at hand
+        (`ltensor.ops.keep_or_recompute`).
         """
         op = self.op
         free = set(op.inner_seqs()) | set(op.inner_refs()) | set(op.inner_rows())
@@ -213,16 +215,8 @@ class _Backward:
             free.update(variables)
         forward_values = {v for node in op.body.nodes for v in node.outputs}
         forward_values |= set(op.inner_carries())
-        derivable: dict[Variable, bool] = {}
-        for node in op.body.nodes:
-            cheap = getattr(node.op, "kind", "python") in ("pointwise", "indexed", "shape", "alias")
-            fine = cheap and all(
-                v in free or isinstance(v, Constant) or derivable.get(v, False) for v in node.inputs
-            )
-            for v in node.outputs:
-                derivable[v] = fine or v in free
         # a value of which only sizes are read is not needed: sizes never depend on data here
-        wanted: list[Variable] = []
+        needed: list[Variable] = []
         seen: set[Variable] = set()
         stack = list(body_outputs)
         while stack:
@@ -230,10 +224,16 @@ class _Backward:
             if v in seen or v in free or isinstance(v, Constant):
                 continue
             seen.add(v)
-            if v in forward_values and not derivable.get(v, False) and not self._computed_again(v):
-                wanted.append(v)
-                continue
-            if v.owner is not None:
+            if v in forward_values:
+                needed.append(v)
+            elif v.owner is not None:
+                stack.extend(v.owner.inputs)
+        wanted = values_to_keep(op.body, free, needed, self._computed_again)
+        stack, kept = needed, set(wanted)
+        while stack:
+            v = stack.pop()
+            seen.add(v)
+            if v not in kept and v not in free and v.owner is not None:
                 stack.extend(v.owner.inputs)
         self.again = [
             (v.name, node.op, v.source or node.source)

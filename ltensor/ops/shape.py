@@ -257,10 +257,11 @@ class Reshape(DeclaredOp):
         from ltensor.ops.arithmetic import int_div, maximum, mul, neg, switch
         from ltensor.ops.cast import cast
         from ltensor.ops.compare import eq
+        from ltensor.ops.slicing import never_negative
 
         sizes = [cast(s, "int64") for s in node.inputs[1:]]
         constants = [constant_value(s) for s in sizes]
-        if all(c is not None and int(c) >= 0 for c in constants):
+        if all(never_negative(s) for s in sizes):
             return [tuple(sizes)]
         total: Any = None
         for size in shapes[0]:
@@ -271,7 +272,7 @@ class Reshape(DeclaredOp):
             product = size if product is None else mul(product, size)
         result: list[Variable] = []
         for size, known in zip(sizes, constants, strict=True):
-            if known is not None and int(known) >= 0:
+            if never_negative(size):
                 result.append(size)
                 continue
             # the product of all sizes but the -1 is minus the product of all

@@ -143,7 +143,7 @@ def never_negative(value: Any, depth: int = 4) -> bool:
     if owner is None or depth == 0:
         return isinstance(value, Variable) and value.type.dtype.startswith("uint")
     name = getattr(owner.op, "ir_name", "")
-    if name == "dim":
+    if name in ("dim", "steps"):
         return True
     if name == "maximum":
         return any(never_negative(v, depth - 1) for v in owner.inputs)

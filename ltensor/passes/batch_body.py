@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ltensor.ir.dtypes import is_discrete
 from ltensor.ir.graph import Apply, Constant, Variable, toposort
 from ltensor.ir.types import TensorType
 from ltensor.ops.alloc import alloc
@@ -19,6 +20,7 @@ from ltensor.ops.cast import cast
 from ltensor.ops.opdef import DeclaredOp
 from ltensor.ops.shape import ShapeI, set_flags
 from ltensor.ops.shape_map import ShapeMap
+from ltensor.passes.match import number
 from ltensor.passes.rewrite import is_pure
 from ltensor.passes.sizes import Sizes
 
@@ -100,13 +102,16 @@ class Batch:
 
     def dims(self, variable: Variable) -> list[Variable]:
         """The sizes of a value of one step, as scalars outside the loop."""
-        result = []
-        for dim in self.shapes.shape(variable) or ():
-            size, batched = self.value(dim)
-            if batched:
-                raise NotBatched("its size changes from step to step")
-            result.append(size)
-        return result
+        found = []
+        # the divisions in sizes do not fail
+        runs, self.runs = self.runs, True
+        try:
+            found = [self.value(dim) for dim in self.shapes.shape(variable) or ()]
+        finally:
+            self.runs = runs
+        if any(batched for _, batched in found):
+            raise NotBatched("its size changes from step to step")
+        return [size for size, _ in found]
 
     def _get(self, variable: Variable, node: Apply | None) -> Lifted:
         found = self.known.get(variable)
@@ -127,20 +132,20 @@ class Batch:
             raise Refused(node, "it may have effects, or is called back")
         if not all(isinstance(v.type, TensorType) for v in (*node.inputs, *node.outputs)):
             raise Refused(node, "it works on other values than arrays")
-        batched = [b for _, b in found]
+        changing = [b for _, b in found]
         values = [v for v, _ in found]
-        lift = Lift(node, self.size, values, batched, self.dims, self._counts)
+        lift = Lift(node, self.size, values, changing, self.dims, self._counts)
         # what may fail must not run if no step does
-        waits = getattr(op, "guarded", False) and not self.runs
+        waits = not self.runs and _may_fail(node)
         results: Sequence[Variable]
-        if not any(batched) and not waits:
+        if not any(changing) and not waits:
             results = node.clone_with_new_inputs(values).outputs
             changes = False
         else:
             if not isinstance(op, DeclaredOp):
                 raise Refused(node, "it has no batched form")
             try:
-                if not any(batched):
+                if not any(changing):
                     lift.operands[0], lift.batched[0] = lift.full(0), True
                 results = op.batch(lift)
             except Refused:
@@ -187,6 +192,15 @@ class Batch:
             return None
         rule = _TOTALS.get(getattr(node.op, "ir_name", ""))
         return None if rule is None else rule(self, node, dtype)
+
+
+def _may_fail(node: Apply) -> bool:
+    """Whether an element may fail: a division of integers, unless by a known positive number."""
+    kind: Any = node.outputs[0].type
+    if not getattr(node.op, "guarded", False) or not is_discrete(kind.dtype):
+        return False
+    second = number(node.inputs[-1])
+    return second is None or bool(second <= 0)
 
 
 def hand_on_source(results: Sequence[Variable], node: Apply, known: Sequence[Variable]) -> None:

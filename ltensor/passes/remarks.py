@@ -130,7 +130,8 @@ class Slot:
         variable = op.body.outputs[position]
         name = self._node.outputs[position].name
         if name is None and position < op.n_taps:
-            name = op.inner_taps()[position][0].name
+            # the step's argument is called after the initial state: h[t-1]
+            name = (op.inner_taps()[position][0].name or "").partition("[t")[0] or None
         elif name is None and position < first_out:
             name = op.inner_carries()[position - op.n_taps].name
         who = str(Who(variable))

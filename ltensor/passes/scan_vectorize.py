@@ -4,7 +4,10 @@ No step of such a loop reads what another has computed, but for accumulations ``
 products, extrema, and places of an array that are added to or set) of which the last value counts.
 Every value of the body is computed for all steps at once, with an axis of steps in front; the
 accumulations become reductions over that axis. A scan of products of rows becomes one product of
-matrices, a scan over ``T.grad(y[i], x)`` products by a unit matrix (see ``diagonal_products``).
+matrices, a scan over ``T.grad(y[i], x)`` products by a unit matrix (see ``canonical/products.py``).
+
+Of a loop with a recurrence the products that no state goes into leave (see `scan_apart`); cheap
+values stay, since of them the loop needs the room for one step only.
 
 The order of sums changes. Errors stay: what is checked in every step is checked for all of them.
 A loop is left alone if a value that would have to be stored for all steps is larger than what goes
@@ -32,11 +35,14 @@ from ltensor.ops.subtensor import Subtensor
 from ltensor.passes.batch_body import Batch, Refused, hand_on_source, scatter
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Who, remark
+from ltensor.passes.scan_apart import apart, state_masks
 from ltensor.passes.sizes import Sizes
 
 #: elements of a step that may always be stored for all steps
 SMALL = 64
 FLIPPED = ((None, None, -1),)
+#: kinds of ops that need no buffer
+INLINE = ("pointwise", "indexed", "shape")
 #: accumulations: name of the op -> family
 FAMILIES = {
     "add": "sum",
@@ -62,24 +68,31 @@ def scan_vectorize(function: Function) -> Function:
             inputs = substitute(node.inputs, replaced)
             current = Apply(node.op, inputs, [v.clone() for v in node.outputs])
             current.source = node.source
-        results = _vectorize(current)
-        if results is not None:
-            replaced.update(zip(node.outputs, results, strict=True))
+        for position, value in _vectorize(current).items():
+            replaced[node.outputs[position]] = value
     if not replaced:
         return function
     return Function(function.inputs, substitute(function.outputs, replaced), function.name)
 
 
-def _vectorize(node: Apply) -> list[Variable] | None:
+def _vectorize(node: Apply) -> dict[int, Variable]:
+    """What stands for results of a loop, by their positions."""
     try:
-        return _Loop(node).results()
+        return dict(enumerate(_Loop(node).results()))
     except NotBatched as refusal:
         cause = refusal.node if isinstance(refusal, Refused) else None
         if cause is None:
             remark("scan_vectorize", node, "stays a loop: {}", str(refusal))
         else:
             remark("scan_vectorize", node, "stays a loop because of {}: {}", Who(cause), refusal)
-        return None
+    found = apart(node)
+    if found is None:
+        return {}
+    part, positions = found
+    try:
+        return dict(zip(positions, _Loop(part).results(), strict=True))
+    except NotBatched:
+        return {}
 
 
 class _State(NamedTuple):
@@ -136,13 +149,7 @@ class _Loop:
 
     def _check_independence(self) -> None:
         """Nothing but accumulations may read a state."""
-        masks: dict[Variable, int] = {s.variable: 1 << k for k, s in enumerate(self.states)}
-        for inner in self.op.body.nodes:
-            mask = 0
-            for v in inner.inputs:
-                mask |= masks.get(v, 0)
-            if mask:
-                masks.update(dict.fromkeys(inner.outputs, mask))
+        masks = state_masks(self.op, [[s.variable] for s in self.states])
         self.masks = masks
         for out in self.op.inner_outs():
             if masks.get(out, 0):
@@ -331,10 +338,15 @@ class _Loop:
         for inner, (value, changes) in batch.lifted:
             if not changes or value.owner is None:
                 continue
-            if getattr(value.owner.op, "kind", "python") in ("pointwise", "indexed", "shape"):
+            if getattr(value.owner.op, "kind", "python") in INLINE:
                 continue
             kept = [value]
-            if not hasattr(inner.op, "element_operands") and inner.op.kind == "kernel":
+            if inner.op.kind == "alias":
+                # the same buffer under other sizes
+                source, also = batch.known.get(inner.inputs[0], (value, False))
+                computed = getattr(getattr(source.owner, "op", None), "kind", "") in INLINE
+                kept = [value] if also and computed else []
+            elif not hasattr(inner.op, "element_operands") and inner.op.kind == "kernel":
                 read = (batch.known[v] for v in inner.inputs if v in batch.known)
                 kept += [v for v, also in read if also]
             for stored in kept:

@@ -349,9 +349,7 @@ def entry_text(
         "  %overflow = alloca i32",
     ]
     lines += [
-        f"  %integer.at.{i} = alloca i64"
-        for i, spec in enumerate(inputs)
-        if _takes_integer(spec)
+        f"  %integer.at.{i} = alloca i64" for i, spec in enumerate(inputs) if _takes_integer(spec)
     ]
     lines += [
         # The top bit says that args[-1] may be overwritten.

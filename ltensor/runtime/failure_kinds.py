@@ -61,16 +61,36 @@ def _refused(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -
     return f"{name} detected\n{where}\n{place}"
 
 
+def _state(site: ErrorSite, number: int) -> str:
+    """What the user calls a state of a scan."""
+    op = site.node.op
+    slots = [*(taps[0] for taps in op.inner_taps()), *op.inner_carries()]
+    name = slots[number].name
+    return str(number) if name is None else f"{number} ({name.partition('[t')[0]})"
+
+
 def _row_shape(site: ErrorSite, numbers: Numbers, shapes: list[tuple[int, ...]]) -> str:
     """A row of a scan that changes its shape."""
     number, rank = site.detail
+    op = site.node.op
     have, before = tuple(numbers[1 : 1 + rank]), tuple(numbers[1 + rank : 1 + 2 * rank])
-    what = (
-        f"the new value of state {number} has shape {have}, the state has {before}"
-        if site.kind == "scan_shape"
-        else f"output {number} of those that are not fed back has shape {have}, before {before}"
-    )
-    return f"Scan: shapes must be the same in every step: in step {numbers[0]} {what}"
+    lines = [f"Scan: shapes must be the same in every step: in step {numbers[0]} "]
+    if site.kind == "scan_shape":
+        value = op.body.outputs[number]
+        lines[0] += (
+            f"the new value of state {_state(site, number)} has shape {have}, the state has "
+            f"{before}"
+        )
+    else:
+        value = op.inner_outs()[number]
+        lines[0] += (
+            f"output {number} of those that are not fed back has shape {have}, before {before}"
+        )
+    if value.owner is not None and value.owner.source is not None:
+        lines += [f"It is made by {value.owner.op}:", value.owner.source.format().rstrip("\n")]
+    if any(b == 1 and h != 1 for h, b in zip(have, before, strict=True)):
+        lines.append("Fix: the initial state is not stretched: give it the shape of its new values")
+    return "\n".join(lines)
 
 
 def _fixed(text: str) -> FirstLine:
@@ -125,7 +145,10 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     ),
     "scan_init": (
         ValueError,
-        _detail("Scan: the initial state of output {detail[0]} has {0} rows but its taps need {1}"),
+        lambda s, n, h: (
+            f"Scan: the initial state of output {_state(s, s.detail[0])} has {n[0]} rows but its "
+            f"taps need {n[1]}"
+        ),
     ),
     "scan_sequence": (
         ValueError,

@@ -121,7 +121,7 @@ def test_last_row_only() -> None:
     assert few.bytes < 5000
     (loop,) = many.loops
     assert (loop.name, loop.line, loop.steps, loop.n_steps) == ("rnn", line, "n", 10**7)
-    assert any("last row kept" in s and "h0[t-1]" in s and "tap -1" in s for s in loop.slots)
+    assert any("last row kept" in s and "state h0, tanh" in s and "tap -1" in s for s in loop.slots)
     assert any(
         r.pass_name == "scan_history"
         and "keeps 1 of n rows" in r.text

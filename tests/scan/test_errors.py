@@ -33,12 +33,49 @@ def test_dtype_of_a_state_changes() -> None:
     assert "upcast or downcast" in str(caught.value)
 
 
-def test_dtype_error_tells_the_line_and_the_cure() -> None:
-    with pytest.raises(ValueError, match="dtype") as caught:
-        theano.scan(lambda a, h: h + a, sequences=x, outputs_info=T.fscalar())
-    notes = "\n".join(getattr(caught.value, "__notes__", ["test_errors.py float64"]))
-    assert "test_errors.py" in notes
-    assert "float64" in notes
+def dtype_error(step: Any, **options: Any) -> str:
+    """What is said about a state that changes its dtype: Theano's ValueError, and a TypeError."""
+    with pytest.raises(TypeError, match="has dtype") as caught:
+        theano.scan(step, **options)
+    assert isinstance(caught.value, ValueError)
+    assert type(caught.value).__name__ == "ValueError"
+    return caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_dtype_error_tells_state_node_line_and_cure(steps: int) -> None:
+    state = T.fscalar("state")
+
+    def step(a: Any, h: Any) -> Any:
+        small = T.tanh(h) + 1
+        large = small * a
+        return T.exp(large)
+
+    text = dtype_error(step, sequences=x, outputs_info=[None, state][1:], n_steps=steps)
+    assert "State state (outputs_info[0]) is float32, but the step makes it float64" in text
+    assert "Elemwise{mul,no_inplace}" in text
+    assert "large = small * a" in text
+    assert "exp" not in text
+    operand = "x[t]" if steps > 1 else "Subtensor{int64}.0"
+    assert f"give the initial state dtype float64, or cast {operand} to float32" in text
+
+
+def test_dtype_error_of_a_state_without_a_name_by_a_constant() -> None:
+    text = dtype_error(
+        lambda h, k: [h * np.float64(2.5), k], outputs_info=[np.float32(1), np.int64(0)], n_steps=9
+    )
+    assert "State outputs_info[0] is float32" in text
+    assert "cast the constant 2.5 to float32" in text
+    text = dtype_error(
+        lambda h, k: [h, T.gt(k, 3)], outputs_info=[np.float32(1), np.int64(0)], n_steps=9
+    )
+    assert "State outputs_info[1] is int64, but the step makes it bool" in text
+    assert "cast the result to int64" in text
+
+
+def test_dtype_error_of_a_step_that_forgets_the_state() -> None:
+    text = dtype_error(lambda a, h: a, sequences=x, outputs_info=np.float32(0))
+    assert "The step returns x[t], which is float64" in text
 
 
 @pytest.mark.parametrize(
@@ -79,13 +116,31 @@ def test_argument_number_counts_sequences_and_taps() -> None:
 
 @both_modes
 def test_shape_of_a_state_changes(mode: Any) -> None:
-    rows, _ = theano.scan(
-        lambda i, h: T.concatenate([h, h])[: i + 2], sequences=T.arange(n), outputs_info=x
-    )
+    def step(i: Any, h: Any) -> Any:
+        longer = T.concatenate([h, h])
+        return longer[: i + 2]
+
+    rows, _ = theano.scan(step, sequences=T.arange(n), outputs_info=x)
     f = compiled([x, n], rows, mode)
     assert f(X[:2], 1).shape == (1, 2)
-    with pytest.raises(ValueError, match=r"in step 1 .*shape \(3,\), the state has \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"in step 1 .*shape \(3,\), the state has \(2,\)"
+    ) as caught:
         f(X[:2], 3)
+    assert "state 0 (x)" in str(caught.value)
+    assert "return longer[: i + 2]" in str(caught.value)
+
+
+@both_modes
+def test_shape_of_an_initial_state_is_not_stretched(mode: Any) -> None:
+    rows, _ = theano.scan(lambda a, h: h + a, sequences=m, outputs_info=T.zeros((1,)))
+    f = compiled([m], rows, mode)
+    assert f(np.ones((2, 1))).shape == (2, 1)
+    with pytest.raises(
+        ValueError, match=r"in step 0 .*shape \(3,\), the state has \(1,\)"
+    ) as caught:
+        f(np.ones((2, 3)))
+    assert "Fix: the initial state is not stretched" in str(caught.value)
 
 
 @both_modes
@@ -117,7 +172,7 @@ def test_too_few_initial_rows(rows: int, mode: Any) -> None:
         lambda p, q: p + q, outputs_info=dict(initial=x, taps=[-3, -1]), n_steps=n
     )
     f = compiled([x, n], result, mode)
-    with pytest.raises(ValueError, match=rf"has {rows} rows but its taps need 3"):
+    with pytest.raises(ValueError, match=rf"output 0 \(x\) has {rows} rows but its taps need 3"):
         f(X[:rows], 2)
 
 
@@ -283,6 +338,29 @@ def test_strict_names_the_captured_variable() -> None:
         theano.scan(lambda a: a * weight, sequences=x, strict=True)
 
 
+def test_strict_inside_a_loop() -> None:
+    one, two = (theano.shared(np.float64(2), name=name) for name in ("one", "two"))
+
+    def outer(a: Any) -> Any:
+        return theano.scan(
+            lambda b, k: a * b * k * two, sequences=x, non_sequences=[one], strict=True
+        )[0]
+
+    with pytest.raises(MissingInputError, match="ScanOp is missing an input: two"):
+        theano.scan(outer, sequences=x)
+
+
+def test_strict_counts_updates_of_the_step() -> None:
+    counter = theano.shared(np.float64(0), name="counter")
+    rows, updates = theano.scan(
+        lambda a, c: (a * c, {counter: c + 1}),
+        sequences=x, non_sequences=[counter], strict=True,
+    )  # fmt: skip
+    f = theano.function([x], rows, updates=updates)
+    np.testing.assert_allclose(f(X), X * np.arange(4))
+    assert counter.get_value() == 4
+
+
 def test_strict_wants_a_list() -> None:
     with pytest.raises(ValueError, match="length not known"):
         theano.scan(lambda a, v: a * v.sum(), sequences=x, non_sequences=y, strict=True)
@@ -327,6 +405,33 @@ def test_failed_calls_leave_shared_variables_alone(kind: str, mode: Any) -> None
         f(0.0, 2)
         assert counter.get_value() == 3
         np.testing.assert_array_equal(array.get_value(), np.arange(3.0) + 2)
+
+
+@both_modes
+@pytest.mark.parametrize("kind", ["index", "rows", "steps"])
+def test_failed_inner_loops_leave_shared_variables_alone(kind: str, mode: Any) -> None:
+    counter = theano.shared(np.float64(1), name="counter")
+
+    def inner(i: Any, h: Any, k: Any) -> Any:
+        return (x[i + k] if kind == "index" else h) + h, {counter: counter * 2}
+
+    def outer(k: Any) -> Any:
+        info: Any = s
+        if kind == "rows":
+            info = dict(initial=T.zeros((3 - k,)), taps=[-2])
+        rows, updates = theano.scan(
+            lambda i, h: inner(i, h, k), sequences=T.arange(2), outputs_info=info,
+            n_steps=2 - k if kind == "steps" else None,
+        )  # fmt: skip
+        return rows[-1], updates
+
+    rows, updates = theano.scan(outer, sequences=T.arange(n))
+    f = compiled([x, s, n], rows, mode, updates=updates)
+    with pytest.raises(ValueError if kind == "rows" else IndexError):
+        f(X, 0.0, 4)
+    assert counter.get_value() == 1
+    f(X, 0.0, 1)
+    assert counter.get_value() == 4
 
 
 @both_modes

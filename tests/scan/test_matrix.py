@@ -1,8 +1,8 @@
 """Values and gradients of scan over a product of cases, against a plain NumPy loop.
 
 The ordinary run takes a sample in which any three choices meet (any two for gradients); the whole
-product (36,864 values; 18,432 gradients of order 1 and 2 each, a seventh of them of order 3) is
-behind the marker ``slow``.
+product (46,080 values; 23,040 gradients of order 1 and 2 each, a seventh of them of order 3) is
+behind the marker ``slow``. The summary of a run tells how many cases it checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from scan.loop_cases import (
     covering,
     expected,
     gradient_function,
-    plain_loop,
     structures,
     value_function,
     weights_like,
@@ -35,7 +34,8 @@ _floats = (*FACTORS[:6], ("float32", "float64"), *FACTORS[7:])
 GRADIENT_CASES = {
     1: [Case(*row) for row in covering(_floats, 2, seed=1)],
     2: [Case(*row) for row in covering(_floats, 2, seed=2)],
-    3: [Case(*row) for row in covering(_floats, 2, seed=3)[::4]],
+    # a third derivative in float32 costs a second compilation and tells nothing more
+    3: [Case(*row)._replace(dtype="float64") for row in covering(_floats, 2, seed=3)[::3]],
 }
 
 
@@ -57,65 +57,68 @@ def check_value(case: Case) -> None:
         np.testing.assert_array_equal(got, want)
 
 
-def moved(args: Arguments, position: int, index: Any, step: complex) -> Arguments:
-    """The arguments with one element shifted."""
-    dtype = "complex128" if isinstance(step, complex) else args[position].dtype
-    value = np.array(args[position], dtype=dtype)
-    value[index] += step
-    return args._replace(**{Arguments._fields[position]: value})
+def moved(args: Arguments, position: int, step: Any) -> Arguments:
+    """The arguments with one of them shifted."""
+    return args._replace(**{Arguments._fields[position]: np.asarray(args[position] + step)})
 
 
-def by_complex_steps(case: Case, args: Arguments, weights: Any) -> list[Any]:
-    """First derivatives of the NumPy loop, exact to rounding."""
-    args = Arguments(*(a.astype("float64") if k in WRT else a for k, a in enumerate(args)))
-    results = []
+def directions(case: Case, args: Arguments, order: int) -> list[tuple[int, Any]]:
+    """(position of an argument, a direction in it): its elements, or a random mixture of them."""
+    result: list[tuple[int, Any]] = []
+    draw = np.random.RandomState(order)
     for position in WRT:
-        gradient = np.zeros(args[position].shape)
-        for index in np.ndindex(*gradient.shape):
-            value = expected(case, moved(args, position, index, 1e-30j))
-            gradient[index] = (np.asarray(value) * weights).sum().imag / 1e-30
-        results.append(gradient)
-    return results
+        shape = args[position].shape
+        if order == 1 and case.steps < 1000:
+            for index in np.ndindex(*shape):
+                result.append((position, np.zeros(shape)))
+                result[-1][1][index] = 1
+        else:
+            result.append((position, draw.uniform(-1, 1, shape)))
+    return result
 
 
-def by_differences(case: Case, order: int, args: Arguments, weights: Any) -> list[Any]:
-    """Derivatives of the compiled gradient of the order before, by central differences."""
+def by_complex_step(case: Case, args: Arguments, weights: Any, position: int, way: Any) -> Any:
+    """A first derivative of the NumPy loop, exact to rounding."""
+    value = expected(case, moved(args, position, 1e-30j * way))
+    return (np.asarray(value) * weights).sum().imag / 1e-30
+
+
+def by_difference(
+    case: Case, order: int, args: Arguments, weights: Any, position: int, way: Any
+) -> Any:
+    """A derivative of the compiled gradient of the order before, by a central difference."""
     f = gradient_function(case.structure, order)
-    results = []
     h = 1e-5
-    for position in WRT:
-        gradient = np.zeros(args[position].shape)
-        for index in np.ndindex(*gradient.shape):
-            up = f(*moved(args, position, index, h), weights)[0]
-            down = f(*moved(args, position, index, -h), weights)[0]
-            gradient[index] = (up - down) / (2 * h)
-        results.append(gradient)
-    return results
+    up = f(*moved(args, position, h * way), weights)[0]
+    down = f(*moved(args, position, -h * way), weights)[0]
+    return (up - down) / (2 * h)
 
 
 def check_gradient(case: Case, order: int) -> None:
     args = arguments(case)
     want = expected(case, args)
     f = gradient_function(case.structure, order)
-    if isinstance(want, type) or (case.read == "last" and not plain_loop(case, args)[0].size):
-        # a last row that does not exist has no gradient
-        with pytest.raises(IndexError):
+    if isinstance(want, type):
+        # a row that does not exist has no gradient
+        with pytest.raises(want):
             f(*args, np.ones((WIDTH,) * case.rank))
         return
     weights = weights_like(want.shape)
-    got = f(*args, weights)[1:]
-    if order == 1:
-        gradients = by_complex_steps(case, args, weights)
-    else:
-        double = case._replace(dtype="float64")
-        args64 = Arguments(*(a.astype("float64") if k in WRT else a for k, a in enumerate(args)))
-        gradients = by_differences(double, order, args64, weights)
+    got = dict(zip(WRT, f(*args, weights)[1:], strict=True))
+    for position, have in got.items():
+        assert have.shape == args[position].shape
+    double = case._replace(dtype="float64")
+    args64 = Arguments(*(a.astype("float64") if k in WRT else a for k, a in enumerate(args)))
     close = 2e-4 if case.dtype == "float32" else (1e-10 if order == 1 else 2e-6)
     close *= 10.0 ** (order - 1) if case.dtype == "float32" else 1.0
-    for position, have, wanted in zip(WRT, got, gradients, strict=True):
-        assert have.shape == args[position].shape
-        scale = max(1.0, float(np.abs(wanted).max(initial=0)))
-        np.testing.assert_allclose(have, wanted, rtol=close, atol=close * scale)
+    for position, way in directions(case, args, order):
+        if order == 1:
+            wanted = by_complex_step(case, args64, weights, position, way)
+        else:
+            wanted = by_difference(double, order, args64, weights, position, way)
+        have = (got[position] * way).sum()
+        scale = max(1.0, float(np.abs(got[position]).max(initial=0)) * np.sqrt(way.size))
+        assert abs(have - wanted) <= close * scale, (position, way, have, wanted)
 
 
 @pytest.mark.parametrize("case", VALUE_CASES, ids=lambda c: c.label)

@@ -9,7 +9,7 @@ from ltensor.ops.arithmetic import abs_, add, maximum, mul, neg, sub, switch, tr
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq
 from ltensor.ops.crossentropy import Pick, pick_op
-from ltensor.ops.reduce import Sum
+from ltensor.ops.reduce import Max, Sum
 from ltensor.ops.shape import DimShuffle
 from ltensor.ops.softmax import Softmax, logsoftmax_op, logsumexp, logsumexp_op, softmax_op
 from ltensor.ops.transcendental import exp, log, sigmoid, softplus
@@ -90,9 +90,34 @@ def log_of_sum_of_exp(node: Apply) -> Variable | None:
         return None
     op: Any = total.op
     inside = power.inputs[0]
-    if inside.type.ndim == 0:
+    if inside.type.ndim == 0 or _cannot_overflow(inside, op):
         return None
     return logsumexp(cast(inside, dtype_of(x)), op.axis)
+
+
+def _cannot_overflow(x: Variable, op: Any) -> bool:
+    """Whether the largest element of ``x`` along the axes of a sum is 0: ``a - max(a, axes)``.
+
+    The sum of its exponentials is as good as a logsumexp, which would look for the largest again.
+    """
+    difference = made_by(x, sub)
+    if difference is None:
+        return False
+    a, largest = difference.inputs
+    view = made_by(largest, DimShuffle)
+    found = made_by(largest if view is None else view.inputs[0], Max)
+    if found is None or found.inputs[0] is not a:
+        return False
+    axes = op.reduced_axes(a.type.ndim)
+    reduced: Any = found.op
+    if tuple(reduced.reduced_axes(a.type.ndim)) != tuple(axes):
+        return False
+    if view is None:
+        return len(axes) == a.type.ndim
+    shuffle: Any = view.op
+    kept = iter(range(a.type.ndim))
+    order = tuple("x" if k in axes else next(kept) for k in range(a.type.ndim))
+    return tuple(shuffle.new_order) == order
 
 
 @RULES.rule(log)
@@ -180,6 +205,8 @@ def _normalized(power: Variable, divisor: Variable, view: Apply) -> Variable | N
         order.append("x" if k in axes else position)
         position += k not in axes
     if tuple(order) != shuffle.new_order or any(pattern(power)[k] for k in axes):
+        return None
+    if _cannot_overflow(inner.inputs[0], op):
         return None
     x = cast(inner.inputs[0], dtype_of(power))
     if power.type.ndim == 2 and axes == (1,):

@@ -1,0 +1,1 @@
+"""Benchmarks of ltensor, with its peers side by side: ``python -m benchmarks``."""
