@@ -180,7 +180,28 @@ class InstructionText:
             return self.put(f"frem {kind} {args[0]}, {args[1]}")
         if op == "math":
             return self.function(value.attr, dtype, lanes, args)
+        if op == "packed":
+            return self._packed(value, args)
+        if op == "lane":
+            lane, count = value.attr
+            return self.put(f"extractelement {lanes_type(dtype, count)} {args[0]}, i64 {lane}")
         raise NotImplementedError(f"instruction {op} of {dtype}")
+
+    def _packed(self, value: Value, args: Sequence[str]) -> str:
+        """An instruction on several scalars at once, in the lanes of one register."""
+        op, attr, lanes = value.attr
+        vectors = []
+        for start in range(0, len(args), lanes):
+            element = scalar_type(value.args[start].dtype)
+            kind = lanes_type(value.args[start].dtype, lanes)
+            vector = "poison"
+            for lane, register in enumerate(args[start : start + lanes]):
+                vector = self.put(
+                    f"insertelement {kind} {vector}, {element} {register}, i64 {lane}"
+                )
+            vectors.append(vector)
+        inside = Value(op, value.dtype, value.args[::lanes], attr, value.scope, value.owner)
+        return self.compute(inside, vectors, lanes)
 
     def _extremum(self, name: str, kind: str, dtype: str, args: Sequence[str], lanes: int) -> str:
         # compare and select is what x86 does in two instructions; an unordered comparison with

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
-from ltensor.lowering import interchange
+from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.passes.remarks import remark
@@ -130,7 +130,10 @@ class ScanLowering:
         self.steps, self.seq_views, self.ref_values = steps, seq_views, ref_values
         self.states, self.outs = states, outs
         form = self._interchangeable()
-        if form is None:
+        written_out = None if form is not None else small.find(self)
+        if written_out is not None:
+            self._write_out(written_out)
+        elif form is None:
             self._finish(self._loop())
         elif form.traffic:
             self._reserve_last()
@@ -144,6 +147,22 @@ class ScanLowering:
             self._reserve_last()
             self._by_elements(form)
             self._finish(None)
+
+    def _write_out(self, form: small.Small) -> None:
+        """The loop over small arrays, and the general one if sizes are not as assumed."""
+        b = self.b
+        self._reserve_last()
+        if form.condition is None:
+            self._finish(None, small.SmallLoop(self, form).run().steps)
+            return
+        done = b.local("int64")
+        with b.if_(form.condition):
+            b.store(done, (), small.SmallLoop(self, form).run().steps)
+        with b.else_():
+            loop = self._loop()
+            self._copy_last(loop)
+            b.store(done, (), loop.steps)
+        self._finish(None, b.load(done, ()) if self.op.has_stop else self.steps)
 
     # ------------------------------------------------------------- elements outside, time inside
 
@@ -192,8 +211,11 @@ class ScanLowering:
             if state.last is not None:
                 keep = state.last.dims[0].attr
                 for k in range(keep):
-                    row = View(state.dtype, final[k], state.dims)
-                    self.block.copy(self.b.row(state.last, keep - 1 - k), row)
+                    place = self.b.row(state.last, keep - 1 - k)
+                    if state.kind == "scalar":
+                        self.b.store(place, (), final[k])
+                    else:
+                        self.block.copy(place, View(state.dtype, final[k], state.dims))
 
     # ------------------------------------------------------------- the loop in time
 
@@ -449,10 +471,11 @@ class ScanLowering:
             found.append(final)
         return found
 
-    def _finish(self, loop: Loop | None) -> None:
+    def _finish(self, loop: Loop | None, done: Value | None = None) -> None:
         """Bind the node's outputs; without ``loop`` the last rows are in places of their own."""
         b, op, block = self.b, self.op, self.block
-        done = self.steps if loop is None else loop.steps
+        if done is None:
+            done = self.steps if loop is None else loop.steps
         assert done is not None
         finals = None if loop is None else self._finals(loop)
         for position, state in enumerate(self.states):
@@ -461,8 +484,8 @@ class ScanLowering:
                 block.bound[variable] = self._cut(state.trace, done)
             elif finals is None:
                 assert state.last is not None
-                last = state.last
-                block.bound[variable] = b.row(last, 0) if state.is_carry else last
+                last = b.row(state.last, 0) if state.is_carry else state.last
+                block.bound[variable] = last if last.dims else b.load(last, ())
             elif state.is_carry:
                 final = finals[position][0]
                 block.bound[variable] = (

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.elements import Body, NotSmall, indices
 from ltensor.lowering.fusion import kind_of
-from ltensor.lowering.program import Complex, Loop, Value, View, walk
+from ltensor.lowering.program import Loop, Value, View, walk
 from ltensor.ops.linalg import Dot
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.remarks import remark
@@ -68,6 +67,7 @@ class _Finder:
         self.shapes = ShapeMap.of(self.op.body)
         #: union of sizes that must be equal: Values of sizes outside, ints, and ids of expressions
         self.parent: dict[Any, Any] = {}
+        self.expressions: dict[Any, Variable] = {}
         self.outer = self._outer_dims()
 
     def find(self) -> Small | None:
@@ -81,6 +81,8 @@ class _Finder:
             raise NotSmall("no size is known")
         if sum(s.depth * max(1, _product(s.dims)) for s in self.lowering.states) > MOST_CARRIED:
             raise NotSmall(f"its states have more than {MOST_CARRIED} elements")
+        if not all(isinstance(out, View) for out in self.lowering.outs):
+            raise NotSmall("the size of a result is only known in the loop")
         self._tie()
         sizes: dict[Variable, tuple[int, ...]] = {}
         assumed: dict[Value, int] = {}
@@ -141,7 +143,25 @@ class _Finder:
             dims = self.outer.get(owner.inputs[0])
             if dims is not None:
                 return dims[owner.op.axis]
-        return ("expression", id(size))
+        key = ("expression", id(size))
+        self.expressions[key] = size
+        return key
+
+    def _evaluate(self, size: Variable) -> int | None:
+        """The number that an expression of sizes has, if what it is made of is known."""
+        owner = size.owner
+        root = self._root(self._term(size))
+        if isinstance(root, int) or owner is None or kind_of(owner) != "pointwise":
+            return root if isinstance(root, int) else None
+        b = Builder("sizes")
+        numbers = [self._evaluate(v) for v in owner.inputs]
+        args = []
+        for number, dtype in zip(numbers, owner.op.operand_dtypes(owner), strict=True):
+            if number is None:
+                return None
+            args.append(b.const(number, dtype))
+        result = b.cast(owner.op.emit(b, *args), "int64")
+        return int(result.attr) if result.op == "const" else None
 
     def _terms(self, variable: Variable) -> list[Any]:
         return [self._term(d) for d in self.shapes.shape(variable) or ()]
@@ -169,6 +189,14 @@ class _Finder:
         for state, variable in zip(self.lowering.states, news, strict=True):
             for a, b in zip(self._terms(variable), state.dims, strict=True):
                 self._equal(a, _known(b))
+        changed = True
+        while changed:
+            changed = False
+            for key, size in list(self.expressions.items()):
+                number = None if isinstance(self._root(key), int) else self._evaluate(size)
+                if number is not None:
+                    self._equal(key, number)
+                    changed = True
 
     # ------------------------------------------------------------- trial
 
@@ -290,9 +318,6 @@ class SmallLoop:
         body = Body(b, op.body, self.small.sizes, read)
         body.run()
         results = [body.known[v] for v in (*op.inner_rows(), *op.inner_news(), *op.inner_outs())]
-        places: list[View | None] = []
-        for state in lowering.states:
-            places.append(None if state.trace is None else self._row(state.trace, results, loop))
         news: list[Any] = []
         for state, rows, new in zip(lowering.states, current, results, strict=False):
             if state.trace is not None:
@@ -308,3 +333,24 @@ class SmallLoop:
         loop.next(*news)
         if stop is not None:
             loop.stop = b.cast(body.known[stop].at(()), "bool")
+
+    def _rows_of(self, view: View, dims: tuple[int, ...]) -> View:
+        """``view`` whose rows are of sizes that are known."""
+        sizes = (view.dims[0], *(self.b.const(n) for n in dims))
+        return View(view.dtype, view.pointer, sizes, view.strides, view.offset)
+
+    def _store(self, trace: View, dims: tuple[int, ...], values: list[Any], step: Value) -> None:
+        row = self.b.row(self._rows_of(trace, dims), step)
+        for index, value in zip(indices(dims), values, strict=True):
+            self.b.store(row, index, value)
+
+    def _finals(self, inits: list[list[list[Any]]], loop: Loop) -> None:
+        """The last rows, to where the loop's surroundings find them."""
+        results = iter(loop.results)
+        for state, rows in zip(self.lowering.states, inits, strict=True):
+            final = [[next(results) for _ in row] for row in rows]
+            if state.last is None:
+                continue
+            keep = state.last.dims[0].attr
+            for k in range(keep):
+                self._store(state.last, self._state_dims(state), final[k], self.b.const(keep - 1 - k))

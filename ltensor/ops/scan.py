@@ -246,11 +246,21 @@ class Scan(DeclaredOp):
 
     def row_shapes(self, node: Apply, shapes: list[Any]) -> list[Any]:
         """Sizes of the outs' rows as expressions outside the loop; None if they depend on data."""
+        return [self._row_shape(node, shapes, out) for out in self.inner_outs()]
+
+    def shape_outside(self, node: Apply, value: Variable) -> Any:
+        """Sizes of a value of the body as expressions outside the loop; None if there are none."""
+        from ltensor.ops.shape import dims_of
+
+        shapes = [
+            dims_of(v) if isinstance(v.type, TensorType) else None for v in node.inputs
+        ]
+        return self._row_shape(node, shapes, value)
+
+    def _row_shape(self, node: Apply, shapes: list[Any], value: Variable) -> Any:
         from ltensor.ops.shape import ShapeI
         from ltensor.ops.shape_map import ShapeMap
 
-        if self.n_outs == 0:
-            return []
         _, seq_shapes, init_shapes, carry_shapes, ref_shapes = self.split(shapes)
         _, _, _, _, refs = self.split(node.inputs)
         table: dict[Variable, Any] = {}
@@ -263,14 +273,9 @@ class Scan(DeclaredOp):
             table[variable] = shape
         for variable, shape in zip(self.inner_refs(), ref_shapes, strict=True):
             table[variable] = shape
-        inner = ShapeMap.of(self.body)
+        dims = ShapeMap.of(self.body).shape(value) or ()
         outer_refs = dict(zip(self.inner_refs(), refs, strict=True))
-        result: list[Any] = []
-        for out in self.inner_outs():
-            dims = inner.shape(out) or ()
-            replaced = self._outside(list(dims), table, outer_refs, ShapeI)
-            result.append(replaced)
-        return result
+        return self._outside(list(dims), table, outer_refs, ShapeI)
 
     def sized_outside(self, variable: Variable) -> bool:
         """Whether the sizes of a value of the body are known before the loop."""

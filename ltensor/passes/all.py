@@ -7,6 +7,7 @@ from ltensor.passes import (  # noqa: F401
     fold_constants,
     inline_graphs,
     lazy_branches,
+    scan_accumulate,
     scan_history,
     scan_hoist,
     scan_merge,
