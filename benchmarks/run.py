@@ -115,8 +115,10 @@ class Driver:
                 }
                 for answers in runs.values():
                     answers.append(self.fresh(row, peer, data, settings))
+            if runs[peer][0]["figure"] > 5:
+                break  # slow is slow
         for label, answers in runs.items():
-            middle = statistics.median(a["figure"] for a in answers)
+            middle = statistics.median(a[self.options.clock] for a in answers)
             yield label, {**answers[0], "figure": middle}
 
     def fresh(self, row: Row, peer: str, data: Any, settings: dict[str, str]) -> dict[str, Any]:

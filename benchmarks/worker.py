@@ -91,7 +91,7 @@ class Worker:
         results = as_arrays(made())
         built, built_cpu = time.perf_counter() - start, time.process_time() - cpu
         if row.kind == "compile":
-            return {"figure": built, "cpu": built_cpu, "results": results}
+            return {"figure": built, "wall": built, "cpu": built_cpu, "results": results}
         start = time.perf_counter()
         made()
         self.work = made

@@ -19,6 +19,7 @@ from ltensor.ir.graph import Apply, Constant, Variable, toposort
 from ltensor.ir.types import TensorType
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.fusion import Group, Plan, is_inline, is_scalar, kind_of
+from ltensor.lowering.joined import join_window
 from ltensor.lowering.nest import Space, collapse
 from ltensor.lowering.program import Complex, Value, View
 from ltensor.ops.shape_map import ShapeMap
@@ -82,6 +83,8 @@ class Block:
         self.bound = bound
         self.destinations = dict(destinations or {})
         self.shapes: ShapeMap = ShapeMap.of(function)
+        #: joins whose buffer exists already, with the operands that have been written into it
+        self.joined: dict[Apply, tuple[View, set[int]]] = {}
         self._checked: set[Any] = set()
         self._equal: dict[Value, Value] = {}
         # A loop reserves its results before it runs: what their sizes are made of comes first.
@@ -202,6 +205,9 @@ class Block:
         provider = self.destinations.pop(variable, None)
         if provider is not None:
             return provider(dims)
+        window = join_window(self, variable, dims, reason)
+        if window is not None:
+            return window
         return self.b.temporary(variable.type.dtype, dims, reason or ("value", variable))
 
     # --------------------------------------------------------------------- scalars, sizes

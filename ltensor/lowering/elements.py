@@ -415,4 +415,3 @@ def _packed(b: Any, group: list[Value]) -> list[Value]:
     for lane, v in enumerate(group):
         v.op, v.args, v.attr = "lane", (packed,), (lane, lanes)
     return [packed, *group]
-

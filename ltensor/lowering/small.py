@@ -72,9 +72,7 @@ class _Finder:
 
     def find(self) -> Small | None:
         op = self.op
-        arrays = [
-            v for v in op.body.inputs if isinstance(v.type, TensorType) and v.type.ndim > 0
-        ]
+        arrays = [v for v in op.body.inputs if isinstance(v.type, TensorType) and v.type.ndim > 0]
         if not any(isinstance(d, int) for v in arrays for d in self.outer.get(v, ())):
             if not any(not isinstance(d, int) for v in arrays for d in self.outer.get(v, ())):
                 return None
@@ -176,9 +174,7 @@ class _Finder:
             if kind_of(node) == "pointwise":
                 for axis in range(node.outputs[0].type.ndim):
                     met = [
-                        self._terms(v)[axis]
-                        for v in node.inputs
-                        if not v.type.broadcastable[axis]
+                        self._terms(v)[axis] for v in node.inputs if not v.type.broadcastable[axis]
                     ]
                     for other in met[1:]:
                         self._equal(met[0], other)
@@ -353,4 +349,6 @@ class SmallLoop:
                 continue
             keep = state.last.dims[0].attr
             for k in range(keep):
-                self._store(state.last, self._state_dims(state), final[k], self.b.const(keep - 1 - k))
+                self._store(
+                    state.last, self._state_dims(state), final[k], self.b.const(keep - 1 - k)
+                )

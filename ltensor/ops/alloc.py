@@ -51,6 +51,9 @@ class Alloc(IndexedOp):
         result[...] = value
         output_storage[0][0] = result
 
+    def elements_made(self, values: Sequence[Any]) -> float:
+        return float(np.prod([float(s) for s in values[1:]]))
+
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         from ltensor.ops.cast import cast
 
@@ -184,6 +187,7 @@ second = elementwise(
     vjp=lambda x, y, g: [None, g],
     arity=2,
     display="Elemwise{second,no_inplace}",
+    is_free=True,
 )
 fill = second
 
@@ -275,6 +279,10 @@ class ARange(IndexedOp):
         start, stop, step = (v.item() for v in inputs)
         output_storage[0][0] = np.arange(start, stop, step, dtype=self.dtype)
 
+    def elements_made(self, values: Sequence[Any]) -> float:
+        start, stop, step = (float(np.asarray(v).real) for v in values)
+        return abs(stop - start) / abs(step) if step else 0
+
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         from ltensor.ops.arithmetic import int_div, maximum, neg, sub, true_div
         from ltensor.ops.cast import cast
@@ -352,6 +360,9 @@ class Eye(IndexedOp):
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         n, m, k = (int(v) for v in inputs)
         output_storage[0][0] = np.eye(n, m, k, dtype=self.dtype)
+
+    def elements_made(self, values: Sequence[Any]) -> float:
+        return float(values[0]) * float(values[1])
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         from ltensor.ops.cast import cast

@@ -40,6 +40,7 @@ add = elementwise(
     vjp=lambda x, y, g: [g for _ in x],
     arity=None,
     commutative=True,
+    natural="all",
 )
 
 sub = elementwise(
@@ -74,6 +75,7 @@ mul = elementwise(
     vjp=_mul_vjp,
     arity=None,
     commutative=True,
+    natural="all",
 )
 
 
@@ -110,7 +112,7 @@ int_div = elementwise(
     vjp=lambda x, y, g: [zero_gradient(x[0]), zero_gradient(x[1])],
     arity=2,
     display="Elemwise{int_div,no_inplace}",
-    guarded=True,
+    fails=lambda divisor: divisor == 0,
     domain=[None, interval(1, 5)],
     dtypes=tuple(d for d in dt.ALL if d != "bool" and not dt.is_complex(d)),
     zero_gradient=True,
@@ -134,7 +136,7 @@ mod = elementwise(
     emit=lambda e, a, b: e.mod(a, b),
     vjp=lambda x, y, g: [g, neg(mul(g, floor_quotient(x[0], x[1])))],
     arity=2,
-    guarded=True,
+    fails=lambda divisor: divisor == 0,
     domain=[None, interval(1, 5)],
     dtypes=tuple(d for d in dt.ALL if d != "bool" and not dt.is_complex(d)),
 )
@@ -175,7 +177,7 @@ pow = elementwise(
     vjp=_pow_vjp,
     arity=2,
     cost=40,
-    guarded=True,
+    fails=lambda exponent: exponent < 0,
     domain=[interval(0, 4), interval(0, 3)],
 )
 
@@ -273,6 +275,7 @@ maximum = elementwise(
     vjp=_extremum_vjp("maximum"),
     arity=2,
     commutative=True,
+    natural="any",
 )
 
 minimum = elementwise(
@@ -284,6 +287,7 @@ minimum = elementwise(
     vjp=_extremum_vjp("minimum"),
     arity=2,
     commutative=True,
+    natural="all",
 )
 
 

@@ -27,6 +27,7 @@ def _make(dtype: str) -> ElementwiseOp:
         emit=lambda e, a: e.cast(a, dtype),
         vjp=_vjp,
         display=f"Elemwise{{Cast{{{dtype}}}}}",
+        natural="all" if dtype == "int64" else "",
         ulp=1,
         dtypes=tuple(d for d in dt.ALL if not dt.is_complex(d)) if not dt.is_complex(dtype) else (),
     )

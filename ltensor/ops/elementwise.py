@@ -15,7 +15,7 @@ import numpy as np
 from ltensor.config import config
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes
-from ltensor.ir.build import as_tensor
+from ltensor.ir.build import as_tensor, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import NullType, TensorType, disconnected_type, tensor_type
 from ltensor.ops import batching
@@ -100,7 +100,9 @@ class ElementwiseOp(DeclaredOp):
         commutative: bool = False,
         display: str | None = None,
         zero_gradient: bool = False,
-        guarded: bool = False,
+        fails: Callable[[Any], Any] | None = None,
+        natural: str = "",
+        is_free: bool = False,
     ) -> None:
         self.ir_name = self.name = name
         self.doc = doc
@@ -114,8 +116,26 @@ class ElementwiseOp(DeclaredOp):
         self.commutative = commutative
         self.display = display
         self.zero_gradient = zero_gradient
-        #: whether an element may fail at run time (integer division by zero)
-        self.guarded = guarded
+        #: of discrete results: for which values of the last operand an element raises
+        self.fails = fails
+        self.natural = natural
+        self._is_free = is_free
+
+    @property
+    def is_free(self) -> bool:
+        return self._is_free
+
+    def may_fail(self, node: Apply, known: Callable[[Variable], Any] = constant_value) -> bool:
+        kind: Any = node.outputs[0].type
+        if self.fails is None or not dtypes.is_discrete(kind.dtype):
+            return False
+        last = known(node.inputs[-1])
+        return last is None or bool(np.any(self.fails(last)))
+
+    def elements_made(self, values: Sequence[Any]) -> float:
+        if len(values) < 2:
+            return 0
+        return float(np.prod(np.broadcast_shapes(*(v.shape for v in values)), dtype=float))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -316,7 +336,9 @@ def elementwise(
     commutative: bool = False,
     display: str | None = None,
     zero_gradient: bool = False,
-    guarded: bool = False,
+    fails: Callable[[Any], Any] | None = None,
+    natural: str = "",
+    is_free: bool = False,
     domain: Any = None,
     ulp: float = 4,
     dtypes: tuple[str, ...] = (),
@@ -341,6 +363,12 @@ def elementwise(
         result does not depend on an input.
     arity : int or None
         Number of operands, None for any.
+    fails : callable, optional
+        For which values of the last operand computing an element of a discrete result raises.
+    natural : str
+        See `ltensor.ops.opdef.DeclaredOp.natural`.
+    is_free : bool
+        Whether reading an element of the result costs no more than reading one of an operand.
     domain : callable or list of them, optional
         ``domain(rng, dtype, shape)``: arrays on which it is tested, of all operands or of each;
         default: a normal sample.
@@ -361,7 +389,9 @@ def elementwise(
         commutative=commutative,
         display=display,
         zero_gradient=zero_gradient,
-        guarded=guarded,
+        fails=fails,
+        natural=natural,
+        is_free=is_free,
     )
     declare(
         Declaration(

@@ -94,11 +94,18 @@ class Join(DeclaredOp):
 
     def lower(self, k: Any) -> None:
         b = k.b
-        target = k.output(0)
+        target, written = k.block.joined.get(k.node, (None, set()))
+        if target is None:
+            target = k.output(0)
+        else:
+            k.result(target)
         units = [b.size(target.dims[axis + 1 :]) for axis in range(target.ndim)]
         start: Any = b.const(0)
         for position, variable in enumerate(k.node.inputs):
             dims = k.block.dims(variable)
+            if position in written:
+                start = b.add(start, dims[self.axis])
+                continue
             offset = b.mul(start, units[self.axis])
             # along the first axis the part is dense
             strides = None if self.axis == 0 else tuple(units)

@@ -21,6 +21,7 @@ from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
 from ltensor.ops.shape_map import ShapeMap
+from ltensor.ops.subtensor import Subtensor
 
 #: taken for a size that is not known
 USUAL_SIZE = 32
@@ -77,6 +78,7 @@ class _Cut:
         self.free = free
         self.banned = banned
         self.shapes = ShapeMap.of(body)
+        self.bounds = self._bounds(body)
         self.order = {v: k for k, v in enumerate(_values(body))}
         self.vertex: dict[Variable, int] = {}
         # adjacency: per vertex the numbers of its edges; edge k and k ^ 1 are a pair
@@ -145,8 +147,21 @@ class _Cut:
             dim: Any = dims[k] if k < len(dims) else None
             if known is None and isinstance(dim, Constant):
                 known = int(dim.data)
-            total *= USUAL_SIZE if known is None else known
+            total *= USUAL_SIZE + self.bounds.get(dim, 0) if known is None else known
         return max(total, 1)
+
+    def _bounds(self, body: Function) -> dict[Variable, int]:
+        """The largest constants by which dimensions are sliced: they are at least as large."""
+        found: dict[Variable, int] = {}
+        for node in body.nodes:
+            if not isinstance(node.op, Subtensor):
+                continue
+            dims = self.shapes.shape(node.inputs[0]) or ()
+            for dim, entry in zip(dims, node.op.idx_list, strict=False):
+                for bound in entry[:2] if isinstance(entry, tuple) else (entry,):
+                    if isinstance(bound, int):
+                        found[dim] = max(found.get(dim, 0), bound)
+        return found
 
     # ------------------------------------------------------------- the flow
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ltensor.ir import dtypes
+from ltensor.ir.build import constant_value
 from ltensor.ir.graph import Apply, Op, Variable
 from ltensor.ir.types import TensorType, tensor_type
 from ltensor.ops.batching import Lift, no_rule
@@ -101,6 +102,36 @@ class DeclaredOp(Op):
     kind: ClassVar[str] = "kernel"
     #: name in the textual IR; attributes are ``__props__``
     ir_name: str = ""
+    #: of an integer result: "always" if it is never negative, "any" and "all" if it is not where any
+    #: or all of the operands are not
+    natural: str = ""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a result costs nothing where it is read: views, sizes, one value spread out."""
+        return self.kind in ("indexed", "shape", "alias")
+
+    def may_fail(self, node: Apply, known: Callable[[Variable], Any] = constant_value) -> bool:
+        """Whether computing ``node`` may raise because of values of operands, whatever their sizes.
+
+        Such a node must not be moved to where it is computed more often: out of a loop that may
+        take no step, out of a branch.
+
+        Parameters
+        ----------
+        node : Apply
+        known : callable
+            The value of an operand, None where it is not known.
+        """
+        return False
+
+    def elements_made(self, values: Sequence[Any]) -> float:
+        """About how many elements the results have for operands of these values.
+
+        Only told by ops whose results may be larger than their operands: constants are not folded
+        to more than some thousand elements.
+        """
+        return 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -252,9 +252,7 @@ class Scan(DeclaredOp):
         """Sizes of a value of the body as expressions outside the loop; None if there are none."""
         from ltensor.ops.shape import dims_of
 
-        shapes = [
-            dims_of(v) if isinstance(v.type, TensorType) else None for v in node.inputs
-        ]
+        shapes = [dims_of(v) if isinstance(v.type, TensorType) else None for v in node.inputs]
         return self._row_shape(node, shapes, value)
 
     def _row_shape(self, node: Apply, shapes: list[Any], value: Variable) -> Any:

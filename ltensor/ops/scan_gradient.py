@@ -74,6 +74,8 @@ class _Backward:
         self.again: list[tuple[str | None, Any, Any]] = []
         #: by slot, the part of its gradient that belongs to the last row alone
         self.last_grads: dict[int, Variable] = {}
+        #: by slot, its initial rows and its trace in one array
+        self.histories: dict[int, Variable] = {}
         self.traces = list(outputs[:a])
         self.out_traces = list(outputs[b : b + op.n_outs])
         steps = outputs[-1] if op.has_stop else cast(self.n, "int64")
@@ -93,12 +95,14 @@ class _Backward:
         return array[: self.steps]
 
     def lagged(self, slot: int, lag: int) -> Variable:
-        """``y[t - lag]`` for every step."""
+        """``y[t - lag]`` for every step, out of the initial rows and the trace in one array."""
         depth = self.op.depth(slot)
-        init, trace = self.inits[slot], self.traces[slot]
-        start = init[depth - lag : depth]
-        whole = concatenate([start, trace], axis=0)
-        return whole[: self.steps]
+        whole = self.histories.get(slot)
+        if whole is None:
+            first = self.inits[slot][:depth]
+            whole = self.histories[slot] = concatenate([first, self.traces[slot]], axis=0)
+        start = constant(depth - lag, dtype="int64")
+        return whole[depth - lag : add(start, self.steps)]
 
     # ------------------------------------------------------------- the loop
 

@@ -23,6 +23,7 @@ class ShapeI(DeclaredOp):
     __props__ = ("axis",)
     kind = "shape"
     ir_name = "dim"
+    natural = "always"
 
     def __init__(self, axis: int) -> None:
         self.axis = axis

@@ -142,14 +142,12 @@ def never_negative(value: Any, depth: int = 4) -> bool:
     owner = getattr(value, "owner", None)
     if owner is None or depth == 0:
         return isinstance(value, Variable) and value.type.dtype.startswith("uint")
-    name = getattr(owner.op, "ir_name", "")
-    if name in ("dim", "steps"):
-        return True
-    if name == "maximum":
+    how = getattr(owner.op, "natural", "")
+    if how == "any":
         return any(never_negative(v, depth - 1) for v in owner.inputs)
-    if name in ("add", "mul", "minimum", "cast_int64"):
+    if how == "all":
         return all(never_negative(v, depth - 1) for v in owner.inputs)
-    return False
+    return bool(how)
 
 
 def wrapped(value: Any, size: Any) -> Any:

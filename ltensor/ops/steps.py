@@ -21,6 +21,7 @@ class Steps(IndexedOp):
     __props__: ClassVar[tuple[str, ...]] = ()
     affine = True
     ir_name = "steps"
+    natural = "always"
     batch = batching.no_rule
 
     def __str__(self) -> str:

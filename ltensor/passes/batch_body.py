@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ltensor.ir.dtypes import is_discrete
 from ltensor.ir.graph import Apply, Constant, Variable, toposort
 from ltensor.ir.types import TensorType
 from ltensor.ops.alloc import alloc
@@ -136,7 +135,7 @@ class Batch:
         values = [v for v, _ in found]
         lift = Lift(node, self.size, values, changing, self.dims, self._counts)
         # what may fail must not run if no step does
-        waits = not self.runs and _may_fail(node)
+        waits = not self.runs and node.op.may_fail(node, number)
         results: Sequence[Variable]
         if not any(changing) and not waits:
             results = node.clone_with_new_inputs(values).outputs
@@ -192,15 +191,6 @@ class Batch:
             return None
         rule = _TOTALS.get(getattr(node.op, "ir_name", ""))
         return None if rule is None else rule(self, node, dtype)
-
-
-def _may_fail(node: Apply) -> bool:
-    """Whether an element may fail: a division of integers, unless by a known positive number."""
-    kind: Any = node.outputs[0].type
-    if not getattr(node.op, "guarded", False) or not is_discrete(kind.dtype):
-        return False
-    second = number(node.inputs[-1])
-    return second is None or bool(second <= 0)
 
 
 def hand_on_source(results: Sequence[Variable], node: Apply, known: Sequence[Variable]) -> None:

@@ -1,9 +1,9 @@
 """The pass ``scan_accumulate``: what is linear leaves the sum that a loop accumulates.
 
-In ``g += L(v)`` with a linear ``L`` that does not change from step to step the sum may as well be of
-``v``, and ``L`` be applied once, after the loop. That pays where ``v`` is smaller than ``L(v)``: the
-gradient of ``w[2]`` with respect to ``w`` is a vector of zeros with one number in it, and only the
-number has to be summed, in a register. The order of the sum does not change.
+In ``g += L(v)`` with a linear ``L`` that does not change from step to step the sum may as well be
+of ``v``, and ``L`` be applied once, after the loop. That pays where ``v`` is smaller than
+``L(v)``: the gradient of ``w[2]`` with respect to ``w`` is a vector of zeros with one number in it,
+and only the number has to be summed, in a register. The order of the sum does not change.
 """
 
 from __future__ import annotations
@@ -18,21 +18,17 @@ from ltensor.ir.types import TensorType
 from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import add
 from ltensor.ops.last_row import is_zero
-from ltensor.ops.scan import Scan
 from ltensor.ops.subtensor import IncSubtensor
+from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Slot, remark
 
 
 def scan_accumulate(function: Function) -> Function:
     """Sum smaller values in the carries of every scan."""
-    replacements: dict[Variable, Variable] = {}
-    for node in function.nodes:
-        if isinstance(node.op, Scan) and node.op.n_carries:
-            replacements.update(_Loop(node).results())
-    if not replacements:
-        return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+    return change_scans(
+        function, lambda node, _: _Loop(node).results() if node.op.n_carries else None
+    )
 
 
 class _Term(NamedTuple):

@@ -15,7 +15,7 @@ from ltensor.ir.dtypes import is_discrete
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, substitute
 from ltensor.ir.types import TensorType
-from ltensor.ops.scan import Scan
+from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Listing, Who, remark
 from ltensor.passes.rewrite import is_pure
@@ -23,15 +23,12 @@ from ltensor.passes.rewrite import is_pure
 
 def scan_hoist(function: Function) -> Function:
     """Move invariants out of every scan."""
-    replacements: dict[Variable, Variable] = {}
-    for node in function.nodes:
-        if isinstance(node.op, Scan):
-            fresh = _hoist(node)
-            if fresh is not None:
-                replacements.update(zip(node.outputs, fresh.outputs, strict=True))
-    if not replacements:
-        return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+
+    def change(node: Apply, _: Apply) -> dict[Variable, Variable] | None:
+        fresh = _hoist(node)
+        return None if fresh is None else dict(zip(node.outputs, fresh.outputs, strict=True))
+
+    return change_scans(function, change)
 
 
 def _free(node: Apply) -> bool:

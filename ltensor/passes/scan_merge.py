@@ -34,18 +34,17 @@ def _key(node: Apply) -> Any:
 
 def scan_merge(function: Function) -> Function:
     """Join scans that differ only in which results they return."""
-    groups: dict[Any, list[Apply]] = {}
-    for node in function.nodes:
-        if isinstance(node.op, Scan) and not any(k is not None for k in node.op.keep):
-            groups.setdefault(_key(node), []).append(node)
-    replacements: dict[Variable, Variable] = {}
-    for nodes in groups.values():
-        if len(nodes) < 2:
-            continue
-        replacements.update(_joined(nodes))
-    if not replacements:
-        return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+    while True:
+        groups: dict[Any, list[Apply]] = {}
+        for node in function.nodes:
+            if isinstance(node.op, Scan) and not any(k is not None for k in node.op.keep):
+                groups.setdefault(_key(node), []).append(node)
+        equal = next((nodes for nodes in groups.values() if len(nodes) > 1), None)
+        if equal is None:
+            return function
+        # one group at a time: the next loops must read the results of this one
+        outputs = substitute(function.outputs, _joined(equal))
+        function = Function(function.inputs, outputs, function.name)
 
 
 def _joined(nodes: list[Apply]) -> dict[Variable, Variable]:

@@ -7,27 +7,23 @@ from typing import Any
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
 from ltensor.ops.scan import Scan
+from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Listing, Slot, remark
 
 
 def scan_prune(function: Function) -> Function:
     """Remove dead and duplicate slots of every scan."""
-    replacements: dict[Variable, Variable] = {}
-    for node in function.nodes:
-        if isinstance(node.op, Scan):
-            table = _prune(node, function)
-            if table is not None:
-                replacements.update(table)
-    if not replacements:
-        return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+
+    def change(node: Apply, old: Apply) -> dict[Variable, Variable] | None:
+        return _prune(node, [bool(function.clients.get(v)) for v in old.outputs])
+
+    return change_scans(function, change)
 
 
-def _prune(node: Apply, function: Function) -> dict[Variable, Variable] | None:
+def _prune(node: Apply, used: list[bool]) -> dict[Variable, Variable] | None:
     op: Any = node.op
     n, seqs, inits, carries, refs = op.split(node.inputs)
-    used = [bool(function.clients.get(v)) for v in node.outputs]
     taps, rows = op.inner_taps(), op.inner_rows()
     carry_args, news = op.inner_carries(), op.inner_news()
     outs, stop = op.inner_outs(), op.inner_stop()
