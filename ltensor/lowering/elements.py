@@ -22,6 +22,7 @@ from ltensor.ir.graph import Apply, Constant, Variable, toposort
 from ltensor.ir.types import TensorType
 from ltensor.lowering.fusion import kind_of
 from ltensor.lowering.program import Value
+from ltensor.ops.alloc import MakeVector
 from ltensor.ops.join import Join
 from ltensor.ops.linalg import Dot, compute_dtype
 from ltensor.ops.shape_map import ShapeMap
@@ -220,6 +221,9 @@ class Body:
             self._dot(node, *operands)
         elif isinstance(node.op, Join):
             self._join(node, operands)
+        elif isinstance(node.op, MakeVector):
+            dtype = output.type.dtype
+            self._set(output, (len(operands),), [b.cast(x.at(()), dtype) for x in operands])
         elif isinstance(node.op, IncSubtensor):
             self._increment(node, *operands)
         else:
@@ -252,7 +256,7 @@ class Body:
             key = tuple(sorted(map(id, args))) if commutes else tuple(map(id, args))
             if key not in made:
                 b.current_node = node
-                made[key] = b.cast(node.op.emit(b, *args), output.type.dtype)
+                made[key] = folded(b, node, args)
             values.append(made[key])
         if len(values) > 1:
             pack(b, start)
@@ -358,6 +362,16 @@ class Body:
             new = y.values[source]
             values[place] = new if op.set_instead_of_inc else b.add(values[place], new)
         self._set(node.outputs[0], x.dims, values)
+
+
+def folded(b: Any, node: Apply, args: Sequence[Any]) -> Any:
+    """A pointwise operation on scalars; on known integers, of which sizes are made, its result."""
+    dtype = node.outputs[0].type.dtype
+    if dt.is_discrete(dtype) and all(x.op == "const" and x.attr != 0 for x in args):
+        cell: list[list[Any]] = [[None]]
+        node.op.perform(node, [np.asarray(x.attr, x.dtype) for x in args], cell)
+        return b.const(np.asarray(cell[0][0]).item(), dtype)
+    return b.cast(node.op.emit(b, *args), dtype)
 
 
 def kind_of_reads(nodes: Sequence[Apply], variable: Variable) -> bool:

@@ -16,6 +16,7 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
+from ltensor.lowering.deferred import DeferredProducts
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.passes.remarks import remark
 
@@ -46,6 +47,8 @@ class State:
         self.last: View | None = None
         self.keep: int | None = None
         self.is_carry = False
+        #: a carry that products are added to in place, outside of the step
+        self.summed = False
         self.position = 0
 
 
@@ -104,6 +107,7 @@ class ScanLowering:
         self.b = block.b
         self.node = node
         self.op: Any = node.op
+        self.deferred = DeferredProducts(node.op)
 
     # ------------------------------------------------------------- before the loop
 
@@ -223,16 +227,23 @@ class ScanLowering:
         """The loop over steps."""
         b, states = self.b, self.states
         carried: list[Any] = []
+        deferred = self.deferred
         for state in states:
             self._start_rows(state)
             for value in state.inits:
                 carried += [value.re, value.im] if isinstance(value, Complex) else [value]
+        if deferred.pairs:
+            deferred.prepare(self)
+            carried.append(b.const(0))
         with b.loop(self.steps, carries=carried, label=str(self.op)) as loop:
             self._receive(states, loop)
             bound = self._bind(self.seq_views, states, self.ref_values, loop)
             news, stop = self._body(bound, states, self.outs, loop)
             loop.next(*news)
             loop.stop = stop
+        if deferred.pairs:
+            with b.if_(b.gt(loop.results[-1], 0)):
+                deferred.multiply(self, loop.results[-1])
         return loop
 
     def _view(self, variable: Variable) -> View:
@@ -273,7 +284,8 @@ class ScanLowering:
             return
         if state.is_carry:
             reason = ("carry", self.node, state.position)
-            pair = [b.temporary(state.dtype, state.dims, reason) for _ in range(2)]
+            count = 1 if state.summed else 2
+            pair = [b.temporary(state.dtype, state.dims, reason) for _ in range(count)]
             self.block.copy(pair[0], state.rows[0])
             state.inits = [p.pointer for p in pair]
             return
@@ -307,6 +319,7 @@ class ScanLowering:
         state = State("rows", value.dtype, value.dims)
         state.is_carry = True
         state.position = self.op.n_taps + number
+        state.summed = number in self.deferred.pairs
         state.rows = [value]
         return state
 
@@ -373,7 +386,7 @@ class ScanLowering:
         results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
         targets: list[View | _Unsized | None] = []
         for state in states:
-            if state.kind == "scalar":
+            if state.kind == "scalar" or state.summed:
                 targets.append(None)
             elif state.trace is not None:
                 targets.append(b.row(state.trace, loop.index))
@@ -394,7 +407,12 @@ class ScanLowering:
                 continue
             destinations[variable] = self._provider(target, position, loop)
             direct.add(position)
-        inner = Block(self.context, op.body, bound, destinations)
+        deferred, pending = self.deferred, loop.carry[-1] if self.deferred.pairs else None
+        if pending is not None:
+            gathered = deferred.destinations(pending, self)
+            gathered = {v: place for v, place in gathered.items() if v not in destinations}
+            destinations.update(gathered)
+        inner = Block(self.context, deferred.body, bound, destinations)
         inner.run()
         for position in sorted(direct):
             variable = results[position]
@@ -425,11 +443,16 @@ class ScanLowering:
                 shifted = [value, *state.current[:-1]]
                 for v in shifted:
                     news += [v.re, v.im] if isinstance(v, Complex) else [v]
+            elif state.summed:
+                news += state.current
             else:
                 target = targets[position]
                 assert isinstance(target, View)
                 # the row just written comes first, the oldest drops out (or is written next)
                 news += [target.pointer, *state.current[:-1]]
+        if pending is not None:
+            written = {v for v in gathered if v not in inner.destinations}
+            news.append(deferred.step(self, inner, loop, pending, written))
         stop = op.inner_stop()
         if stop is None:
             return news, None

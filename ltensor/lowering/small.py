@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.elements import Body, NotSmall, indices
+from ltensor.lowering.elements import Body, NotSmall, folded, indices
 from ltensor.lowering.fusion import kind_of
 from ltensor.lowering.program import Loop, Value, View, walk
 from ltensor.ops.linalg import Dot
@@ -158,7 +158,7 @@ class _Finder:
             if number is None:
                 return None
             args.append(b.const(number, dtype))
-        result = b.cast(owner.op.emit(b, *args), "int64")
+        result = folded(b, owner, args)
         return int(result.attr) if result.op == "const" else None
 
     def _terms(self, variable: Variable) -> list[Any]:

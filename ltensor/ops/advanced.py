@@ -180,6 +180,9 @@ class AdvancedSubtensor(IndexedOp):
         x, *indices = inputs
         output_storage[0][0] = np.asarray(x[numpy_places(self.axes, x.ndim, indices)])
 
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return True
+
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         x, *indices = node.inputs
         place = Placement(self.axes, x, indices)
@@ -276,6 +279,9 @@ class AdvancedIncSubtensor(DeclaredOp):
         else:
             np.add.at(result, where, y)
         output_storage[0][0] = result
+
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return True
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [tuple(shapes[0])]

@@ -1,6 +1,7 @@
 """Imports every module of operations, so that all are declared."""
 
 from ltensor.ops import (  # noqa: F401
+    add_product,
     advanced,
     alloc,
     arithmetic,

@@ -66,7 +66,6 @@ class Pick(IndexedOp):
     __props__ = ()
     ir_name = "pick"
     batch = batching.rows
-    guarded = True
 
     def __str__(self) -> str:
         return "Pick"
@@ -76,6 +75,9 @@ class Pick(IndexedOp):
         if x.type.ndim != 2:
             raise TypeError("matrix required for argument: coding_dist")
         return Apply(self, [x, y], [new_tensor(x.type.dtype, y.type.shape)])
+
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return True
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [shapes[1]]

@@ -125,11 +125,11 @@ class ElementwiseOp(DeclaredOp):
     def is_free(self) -> bool:
         return self._is_free
 
-    def may_fail(self, node: Apply, known: Callable[[Variable], Any] = constant_value) -> bool:
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
         kind: Any = node.outputs[0].type
         if self.fails is None or not dtypes.is_discrete(kind.dtype):
             return False
-        last = known(node.inputs[-1])
+        last = (known or constant_value)(node.inputs[-1])
         return last is None or bool(np.any(self.fails(last)))
 
     def elements_made(self, values: Sequence[Any]) -> float:

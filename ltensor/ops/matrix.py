@@ -191,6 +191,9 @@ class MatrixInverse(DeclaredOp):
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         output_storage[0][0] = np.linalg.inv(inputs[0])
 
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return True
+
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [shapes[0]]
 
@@ -268,6 +271,9 @@ class Solve(DeclaredOp):
         output_storage[0][0] = np.linalg.solve(self._half(a), right).reshape(
             (a.shape[1], *b.shape[1:])
         )
+
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return True
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [(shapes[0][1], *shapes[1][1:])]

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ltensor.ir import dtypes
-from ltensor.ir.build import constant_value
 from ltensor.ir.graph import Apply, Op, Variable
 from ltensor.ir.types import TensorType, tensor_type
 from ltensor.ops.batching import Lift, no_rule
@@ -102,8 +101,8 @@ class DeclaredOp(Op):
     kind: ClassVar[str] = "kernel"
     #: name in the textual IR; attributes are ``__props__``
     ir_name: str = ""
-    #: of an integer result: "always" if it is never negative, "any" and "all" if it is not where any
-    #: or all of the operands are not
+    #: of an integer result: "always" if it is never negative, "any" and "all" if it is not where
+    #: any or all of the operands are not
     natural: str = ""
 
     @property
@@ -111,7 +110,7 @@ class DeclaredOp(Op):
         """Whether a result costs nothing where it is read: views, sizes, one value spread out."""
         return self.kind in ("indexed", "shape", "alias")
 
-    def may_fail(self, node: Apply, known: Callable[[Variable], Any] = constant_value) -> bool:
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
         """Whether computing ``node`` may raise because of values of operands, whatever their sizes.
 
         Such a node must not be moved to where it is computed more often: out of a loop that may
@@ -120,8 +119,8 @@ class DeclaredOp(Op):
         Parameters
         ----------
         node : Apply
-        known : callable
-            The value of an operand, None where it is not known.
+        known : callable, optional
+            From an operand to its value, None where it is not known; default: `constant_value`.
         """
         return False
 

@@ -88,6 +88,18 @@ def region_shape(pattern: Pattern, scalars: Sequence[Any], dims: Sequence[Any]) 
     return [*result, *dims[len(pattern) :]]
 
 
+def _may_be_outside(pattern: Pattern, x: Variable) -> bool:
+    """Whether an int of the index may be out of bounds, or a step 0."""
+    sizes: Any = x.type.shape
+    for entry, size in zip(pattern, sizes, strict=False):
+        if isinstance(entry, tuple):
+            if isinstance(entry[2], str):
+                return True
+        elif isinstance(entry, str) or size is None or not -size <= entry < size:
+            return True
+    return False
+
+
 def operand_sizes(operands: Sequence[Any]) -> list[Any]:
     """All sizes of all operands, which an error message shows."""
     return [size for operand in operands for size in operand.dims]
@@ -143,6 +155,9 @@ class Subtensor(IndexedOp):
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [tuple(region_shape(self.idx_list, node.inputs[1:], shapes[0]))]
+
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return _may_be_outside(self.idx_list, node.inputs[0])
 
     @property
     def pattern(self) -> Pattern:
@@ -250,6 +265,9 @@ class IncSubtensor(DeclaredOp):
             # 0-d views come back as numbers, so += would not write
             result[index] = result[index] + y
         output_storage[0][0] = result
+
+    def may_fail(self, node: Apply, known: Any = None) -> bool:
+        return _may_be_outside(self.idx_list, node.inputs[0])
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [tuple(shapes[0])]

@@ -11,6 +11,7 @@ from ltensor.passes import (  # noqa: F401
     scan_history,
     scan_hoist,
     scan_merge,
+    scan_outer_products,
     scan_prune,
     scan_vectorize,
     shapes,

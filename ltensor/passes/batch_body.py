@@ -16,6 +16,7 @@ from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import mul
 from ltensor.ops.batching import Lift, NotBatched
 from ltensor.ops.cast import cast
+from ltensor.ops.elementwise import ElementwiseOp
 from ltensor.ops.opdef import DeclaredOp
 from ltensor.ops.shape import ShapeI, set_flags
 from ltensor.ops.shape_map import ShapeMap
@@ -135,7 +136,7 @@ class Batch:
         values = [v for v, _ in found]
         lift = Lift(node, self.size, values, changing, self.dims, self._counts)
         # what may fail must not run if no step does
-        waits = not self.runs and node.op.may_fail(node, number)
+        waits = not self.runs and isinstance(op, ElementwiseOp) and op.may_fail(node, number)
         results: Sequence[Variable]
         if not any(changing) and not waits:
             results = node.clone_with_new_inputs(values).outputs

@@ -1,20 +1,27 @@
 """The pass ``scan_hoist``: what does not change in a loop is computed before it.
 
 A value is invariant if it depends on refs and constants only. It is moved if computing it costs
-anything; views, constants spread over an array and sizes are free in the loop and stay. Integer
-divisions stay too unless a step is sure to be taken: outside they would fail where the loop is not
-run.
+anything; views, constants spread over an array and sizes are free in the loop and stay.
+
+What may fail (divisions of integers, indices, inverses) must not fail where no step is run. Unless
+one is known to be run, scalars that depend on it stay - the lowering computes them before the loop,
+under that condition - and arrays are computed outside in an ``ifelse``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ltensor.ir.build import constant_value
-from ltensor.ir.dtypes import is_discrete
+from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, substitute
 from ltensor.ir.types import TensorType
+from ltensor.ops.alloc import alloc
+from ltensor.ops.compare import gt
+from ltensor.ops.ifelse import IfElse
+from ltensor.ops.shape import restore_flags
+from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Listing, Who, remark
@@ -31,85 +38,116 @@ def scan_hoist(function: Function) -> Function:
     return change_scans(function, change)
 
 
-def _free(node: Apply) -> bool:
-    kind = getattr(node.op, "kind", "python")
-    return kind in ("indexed", "shape", "alias") or getattr(node.op, "name", "") == "second"
-
-
-def _divides(node: Apply) -> bool:
-    """Whether a node may divide by zero, which it must not do if the loop takes no step."""
-    kind = node.outputs[0].type
-    return (
-        isinstance(kind, TensorType)
-        and is_discrete(kind.dtype)
-        and getattr(node.op, "name", "") in ("int_div", "mod")
-    )
-
-
-def _hoist(node: Apply) -> Apply | None:
+def _is_left(node: Apply) -> bool:
+    """Whether an invariant that may fail stays in the loop: scalars, which the lowering moves."""
     op: Any = node.op
-    refs = set(op.inner_refs())
-    invariant: set[Variable] = set(refs)
-    costly: set[Variable] = set()
-    count = constant_value(node.inputs[0])
-    runs = count is not None and int(count) > 0
-    nodes = op.body.nodes
-    for inner in nodes:
-        if not all(v in invariant or isinstance(v, Constant) for v in inner.inputs):
-            continue
-        if not is_pure(inner) or getattr(inner.op, "kind", "python") == "python":
+    return op.kind in ("pointwise", "indexed") and all(_rank(v) == 0 for v in node.outputs)
+
+
+def _rank(variable: Variable) -> int:
+    kind: Any = variable.type
+    return kind.ndim
+
+
+class _Invariants:
+    """What does not change in a loop: which of it costs anything, which may fail."""
+
+    def __init__(self, node: Apply) -> None:
+        op: Any = node.op
+        count = constant_value(node.inputs[0])
+        self.known: set[Variable] = set(op.inner_refs())
+        self.costly: set[Variable] = set()
+        self.risky: set[Variable] = set()
+        self.runs = count is not None and int(count) > 0
+        #: nodes that are in the loop afterwards
+        self.staying: list[Apply] = []
+        for inner in op.body.nodes:
+            if not self._enter(node, inner):
+                self.staying.append(inner)
+
+    def _enter(self, node: Apply, inner: Apply) -> bool:
+        """Take up a node of the body; False if it stays."""
+        op: Any = inner.op
+        if not all(v in self.known or isinstance(v, Constant) for v in inner.inputs):
+            return False
+        if not is_pure(inner) or getattr(op, "kind", "python") == "python":
             remark(
                 "scan_hoist",
                 node,
                 "leaves {} in the loop, though its operands do not change: it may have effects",
                 Who(inner),
             )
-            continue
+            return False
         if not all(isinstance(v.type, TensorType) for v in inner.outputs):
-            continue
-        if not any(v in invariant for v in inner.inputs):
-            continue
-        if _divides(inner) and not runs:
-            remark(
-                "scan_hoist",
-                node,
-                "leaves {} in the loop, though it does not change: it fails where the divisor is "
-                "0, also if no step is run",
-                Who(inner),
-            )
-            continue
-        invariant.update(inner.outputs)
-        if not _free(inner) or any(v in costly for v in inner.inputs):
-            costly.update(inner.outputs)
-    if not costly:
-        return None
-    frontier: list[Variable] = []
-    for inner in nodes:
-        if all(o in invariant for o in inner.outputs):
-            continue
-        for v in inner.inputs:
-            if v in costly and v not in frontier:
-                frontier.append(v)
-    for v in op.body.outputs:
-        if v in costly and v not in frontier:
-            frontier.append(v)
+            return False
+        if not any(v in self.known for v in inner.inputs):
+            return False
+        self.known.update(inner.outputs)
+        if not op.is_free or any(v in self.costly for v in inner.inputs):
+            self.costly.update(inner.outputs)
+        if self.runs:
+            return True
+        if op.may_fail(inner) or any(v in self.risky for v in inner.inputs):
+            self.risky.update(inner.outputs)
+            return not _is_left(inner)
+        return True
+
+    def frontier(self, results: Sequence[Variable]) -> list[Variable]:
+        """The invariants that are worth moving and read by what stays, or results."""
+        found: dict[Variable, None] = {}
+        left = {v for inner in self.staying for v in inner.outputs}
+        for v in (*(v for inner in self.staying for v in inner.inputs), *results):
+            if v in self.costly and v not in left:
+                found[v] = None
+        return list(found)
+
+
+def _if_run(node: Apply, values: list[Variable]) -> list[Variable] | None:
+    """Values that are only computed if the loop takes a step; None if their sizes are not known."""
+    shapes = ShapeMap()
+    others = []
+    for value in values:
+        kind: Any = value.type
+        dims = shapes.shape(value)
+        if dims is None:
+            return None
+        others.append(restore_flags(alloc(constant(0, dtype=kind.dtype), *dims), value))
+    condition = gt(node.inputs[0], constant(0, dtype="int8"))
+    return list(IfElse(len(values)).make_node(condition, *values, *others).outputs)
+
+
+def _hoist(node: Apply) -> Apply | None:
+    op: Any = node.op
+    found = _Invariants(node)
+    frontier = found.frontier(op.body.outputs)
     if not frontier:
         return None
     outer = dict(zip(op.inner_refs(), op.split(node.inputs)[4], strict=True))
-    moved = substitute(frontier, dict(outer))
-    arguments = [v.type.make_variable(v.name) for v in frontier]
+    moved = dict(zip(frontier, substitute(frontier, dict(outer)), strict=True))
+    risky = [v for v in frontier if v in found.risky]
+    if risky:
+        guarded = _if_run(node, [moved[v] for v in risky])
+        if guarded is None:
+            moved = {v: value for v, value in moved.items() if v not in found.risky}
+        else:
+            moved.update(zip(risky, guarded, strict=True))
+            text = "computes only if a step is run, as it may fail: {}"
+            remark("scan_hoist", node, text, Listing([Who(v) for v in risky]))
+    if not moved:
+        return None
+    arguments = {v: v.type.make_variable(v.name) for v in moved}
     body = Function(
-        [*op.body.inputs, *arguments],
-        substitute(op.body.outputs, dict(zip(frontier, arguments, strict=True))),
+        [*op.body.inputs, *arguments.values()],
+        substitute(op.body.outputs, dict(arguments)),
         op.body.name,
     )
-    fresh = op.replace(body=body).make_node(*node.inputs, *moved)
+    fresh = op.replace(body=body).make_node(*node.inputs, *moved.values())
     fresh.source = node.source
     remark(
         "scan_hoist",
         node,
         "computes before the loop what does not change in it: {}",
-        Listing([Who(v) for v in frontier]),
+        Listing([Who(v) for v in moved]),
     )
     for old, new in zip(node.outputs, fresh.outputs, strict=True):
         new.name = old.name
