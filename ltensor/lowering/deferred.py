@@ -2,8 +2,8 @@
 
 A carry whose update is a chain of `add_product` is not touched in the step. The operands' rows go
 into buffers, `ROWS` or so of them; when these are full, and after the loop, one product adds them
-to the carry in place. A matrix of a few rows times one of a few rows is memory traffic; of a hundred
-rows it is arithmetic.
+to the carry in place. A product of matrices of a few rows is memory traffic; one of a hundred rows
+is arithmetic.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable
-from ltensor.lowering.program import Loop, Value, View
+from ltensor.lowering.program import Value, View
 from ltensor.ops.add_product import AddProduct, emit_add_product
 from ltensor.ops.shape import DimShuffle
 
@@ -112,7 +112,11 @@ class DeferredProducts:
         return lambda dims: row
 
     def step(
-        self, lowering: ScanLowering, inner: Block, loop: Loop, pending: Value, written: set[Variable]
+        self,
+        lowering: ScanLowering,
+        inner: Block,
+        pending: Value,
+        written: set[Variable],
     ) -> Value:
         """After a step's body: gather its rows, multiply if the buffers are full."""
         b = lowering.b

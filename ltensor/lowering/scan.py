@@ -18,6 +18,7 @@ from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
 from ltensor.lowering.deferred import DeferredProducts
 from ltensor.lowering.program import Complex, Loop, Value, View
+from ltensor.lowering.sequence_products import SequenceProducts
 from ltensor.passes.remarks import remark
 
 if TYPE_CHECKING:
@@ -235,15 +236,24 @@ class ScanLowering:
         if deferred.pairs:
             deferred.prepare(self)
             carried.append(b.const(0))
+        products = SequenceProducts(self)
+        if products.nodes:
+            products.prepare()
+            carried.append(b.const(0))
         with b.loop(self.steps, carries=carried, label=str(self.op)) as loop:
             self._receive(states, loop)
             bound = self._bind(self.seq_views, states, self.ref_values, loop)
+            if products.nodes:
+                bound.update(products.bind(loop.index, loop.carry[-1]))
             news, stop = self._body(bound, states, self.outs, loop)
+            if products.nodes:
+                news.append(products.following(loop.carry[-1]))
             loop.next(*news)
             loop.stop = stop
         if deferred.pairs:
-            with b.if_(b.gt(loop.results[-1], 0)):
-                deferred.multiply(self, loop.results[-1])
+            pending = loop.results[-2 if products.nodes else -1]
+            with b.if_(b.gt(pending, 0)):
+                deferred.multiply(self, pending)
         return loop
 
     def _view(self, variable: Variable) -> View:
@@ -407,7 +417,8 @@ class ScanLowering:
                 continue
             destinations[variable] = self._provider(target, position, loop)
             direct.add(position)
-        deferred, pending = self.deferred, loop.carry[-1] if self.deferred.pairs else None
+        deferred = self.deferred
+        pending = self._pending(loop)
         if pending is not None:
             gathered = deferred.destinations(pending, self)
             gathered = {v: place for v, place in gathered.items() if v not in destinations}
@@ -452,12 +463,19 @@ class ScanLowering:
                 news += [target.pointer, *state.current[:-1]]
         if pending is not None:
             written = {v for v in gathered if v not in inner.destinations}
-            news.append(deferred.step(self, inner, loop, pending, written))
+            news.append(deferred.step(self, inner, pending, written))
         stop = op.inner_stop()
         if stop is None:
             return news, None
         condition = inner.scalar(stop)
         return news, b.cast(condition, "bool")
+
+    def _pending(self, loop: Loop) -> Value | None:
+        """How many steps' rows wait for the deferred products."""
+        if not self.deferred.pairs:
+            return None
+        position = sum(2 if isinstance(v, Complex) else 1 for s in self.states for v in s.inits)
+        return loop.carry[position]
 
     def _provider(self, target: View | _Unsized, position: int, loop: Loop) -> Any:
         if isinstance(target, _Unsized):

@@ -41,6 +41,7 @@ from ltensor.ops import (  # noqa: F401
     rearrange,
     reduce,
     search,
+    sequence_product,
     shape,
     softmax,
     sort,

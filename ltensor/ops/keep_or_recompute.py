@@ -20,6 +20,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ops.opdef import is_pure
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.ops.subtensor import Subtensor
 
@@ -58,6 +59,20 @@ def values_to_keep(
     for v in needed:
         cut.need(v)
     return cut.kept()
+
+
+def invariants(body: Function, refs: Sequence[Variable]) -> set[Variable]:
+    """Values of the body that depend on refs and constants only, refs included."""
+    found: set[Variable] = set(refs)
+    for node in body.nodes:
+        if (
+            all(v in found or isinstance(v, Constant) for v in node.inputs)
+            and getattr(node.op, "kind", "python") != "python"
+            and all(isinstance(v.type, TensorType) for v in (*node.inputs, *node.outputs))
+            and is_pure(node)
+        ):
+            found.update(node.outputs)
+    return found
 
 
 def is_cheap(node: Apply) -> bool:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 from ltensor.ir import dtypes
 from ltensor.ir.graph import Apply, Op, Variable
-from ltensor.ir.types import TensorType, tensor_type
+from ltensor.ir.types import RandomStateType, TensorType, tensor_type
 from ltensor.ops.batching import Lift, no_rule
 
 #: every declared operation by name; the conformance table, the docs and the parser read it
@@ -191,3 +191,18 @@ def is_discrete(variable: Variable) -> bool:
     """Whether the variable holds integers or bools."""
     kind = variable.type
     return isinstance(kind, TensorType) and dtypes.is_discrete(kind.dtype)
+
+
+def is_pure(node: Apply) -> bool:
+    """Whether two equal nodes may be merged: no side effects, no random state, nothing destroyed.
+
+    An op says that it has side effects by an attribute ``pure = False``; our own ops that call
+    Python (printing, raising) count as such. Equal ops of the user are merged, as by Theano.
+    """
+    op: Any = node.op
+    called_back = isinstance(op, DeclaredOp) and op.kind == "python"
+    if not getattr(op, "pure", not called_back) or op.destroy_map:
+        return False
+    if any(isinstance(v.type, RandomStateType) for v in node.inputs):
+        return False
+    return all(is_pure(inner) for region in op.regions for inner in region.nodes)

@@ -80,6 +80,9 @@ class Scan(DeclaredOp):
         #: of a gradient, told by `f.explain()`: (name, op, source) of forward values that it
         #: computes again instead of reading kept ones
         self.computed_again: tuple[tuple[str | None, Op, Source | None], ...] = ()
+        #: how its gradient keeps the states (`ltensor.ops.scan_checkpoint`): None for all of them,
+        #: a number of steps between two that are kept, or ``'auto'``
+        self.checkpoint: int | str | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -114,12 +117,14 @@ class Scan(DeclaredOp):
 
     def replace(self, **changes: Any) -> Scan:
         """A copy with some attributes changed."""
+        checkpoint = changes.pop("checkpoint", self.checkpoint)
         fields = {p: getattr(self, p) for p in self.__props__} | {"body": self.body}
         fields.update(changes)
         if ("lags" in changes or "n_outs" in changes) and "keep" not in changes:
             fields["keep"] = None
         changed = Scan(**fields)
         changed.computed_again = self.computed_again
+        changed.checkpoint = checkpoint
         return changed
 
     # ------------------------------------------------------------- slots

@@ -28,9 +28,11 @@ from ltensor.ops.compare import eq
 from ltensor.ops.differentiate import pullback
 from ltensor.ops.indexing import inc_subtensor
 from ltensor.ops.join import concatenate
-from ltensor.ops.keep_or_recompute import values_to_keep
+from ltensor.ops.keep_or_recompute import invariants, values_to_keep
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan import Scan
+from ltensor.ops.scan_blocks import windows
+from ltensor.ops.scan_checkpoint import checkpointed_pullback
 from ltensor.ops.scan_sizes import use_known_shapes
 from ltensor.ops.shape import dims_of, restore_flags, shape_i
 
@@ -155,10 +157,13 @@ class _Backward:
                 starts.append(new)
                 cotangents.append(variable)
         wrt_seqs = [v for v in op.inner_seqs() if _is_float(v)]
-        wrt_refs = [v for v in op.inner_refs() if _is_float(v)]
+        # of arrays that each step reads a part of its own of, the parts are differentiated
+        self.windows = {v: w for v, w in windows(op, self.seqs).items() if _is_float(v)}
+        parts = [node.outputs[0] for w in self.windows.values() for node in w.nodes]
+        wrt_refs = [v for v in op.inner_refs() if _is_float(v) and v not in self.windows]
         wrt_taps = [v for slot, row in enumerate(rows) if _is_float(row) for v in inner_taps[slot]]
         wrt_carries = [inner_carries[number] for number, _ in moving]
-        wrt = [*wrt_seqs, *wrt_taps, *wrt_carries, *wrt_refs]
+        wrt = [*wrt_seqs, *wrt_taps, *wrt_carries, *wrt_refs, *parts]
         found = dict(zip(wrt, pullback(starts, cotangents, wrt), strict=True))
         next_states = [
             self._contribution(found[v], variable)
@@ -171,6 +176,11 @@ class _Backward:
         live_seqs = [v for v in wrt_seqs if found[v] is not None]
         live_refs = [v for v in wrt_refs if found[v] is not None]
         seq_results = [self._shaped(found[v], v) for v in live_seqs]
+        for v, window in self.windows.items():
+            rows = [g for node in window.nodes if (g := found[node.outputs[0]]) is not None]
+            if rows:
+                live_seqs.append(v)
+                seq_results.append(window.of_gradient(rows[0] if len(rows) == 1 else add(*rows)))
         totals: list[Variable] = []
         sums: list[Variable] = []
         for v in live_refs:
@@ -217,6 +227,8 @@ class _Backward:
         free |= set(op.inner_outs())
         for variables in op.inner_taps():
             free.update(variables)
+        # what does not change from step to step is computed before the backward loop as well
+        free |= invariants(op.body, op.inner_refs())
         forward_values = {v for node in op.body.nodes for v in node.outputs}
         forward_values |= set(op.inner_carries())
         # a value of which only sizes are read is not needed: sizes never depend on data here
@@ -447,6 +459,11 @@ class _Backward:
             else:
                 results.append(_nothing(carry))
         ref_grads = dict(zip(live_refs, finals[len(moving) :], strict=True))
+        outer = dict(zip(op.inner_refs(), self.refs, strict=True))
+        for variable, window in self.windows.items():
+            if variable in seq_grads:
+                blocks = seq_grads[variable]
+                ref_grads[variable] = window.gradient(blocks, outer[variable], outer[window.n])
         for variable, ref in zip(op.inner_refs(), self.refs, strict=True):
             results.append(ref_grads.get(variable, _nothing(ref)))
         return results
@@ -491,4 +508,6 @@ def scan_pullback(
     op: Scan, inputs: list[Variable], outputs: list[Variable], output_grads: list[Any]
 ) -> list[Any]:
     """Gradients of a scan node with respect to its inputs."""
+    if op.checkpoint is not None and not op.has_stop and op.truncate < 0:
+        return checkpointed_pullback(op, inputs, output_grads)
     return _Backward(op, inputs, outputs, output_grads).build()

@@ -13,6 +13,7 @@ from ltensor.passes import (  # noqa: F401
     scan_merge,
     scan_outer_products,
     scan_prune,
+    scan_sequence_products,
     scan_vectorize,
     shapes,
     stabilize,

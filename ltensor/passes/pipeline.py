@@ -10,7 +10,10 @@ from ltensor.passes.manager import Group, Report, Step, parse_pipeline, run_pipe
 
 SIMPLIFY = "repeat(canonicalize,fold_constants)"
 STABLE = f"{SIMPLIFY},repeat(stabilize,canonicalize,fold_constants)"
-LOOPS = "scan_prune,scan_hoist,scan_accumulate,scan_prune,scan_history,scan_vectorize,scan_prune,scan_outer_products"
+LOOPS = (
+    "scan_prune,scan_hoist,scan_accumulate,scan_prune,scan_history,scan_vectorize,scan_prune,"
+    "scan_outer_products,scan_sequence_products"
+)
 
 #: pipelines by level
 LEVELS: dict[str, str] = {

@@ -19,8 +19,10 @@ from ltensor.errors import LoweringError
 from ltensor.ir.equal import op_key
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Op, Variable
-from ltensor.ir.types import RandomStateType, TensorType
-from ltensor.ops.opdef import DeclaredOp
+from ltensor.ir.types import TensorType
+from ltensor.ops.opdef import is_pure
+
+__all__ = ["ANY_USES", "AnyUses", "Rules", "Sweep", "Uses", "conform", "is_pure", "rewrite"]
 
 #: what a rule may return
 Replacement = Variable | Sequence[Variable] | None
@@ -111,21 +113,6 @@ class Rules:
             found = tuple(rule for wanted, rule in self._entries if wanted in names)
             self._found[key] = found
         return found
-
-
-def is_pure(node: Apply) -> bool:
-    """Whether two equal nodes may be merged: no side effects, no random state, nothing destroyed.
-
-    An op says that it has side effects by an attribute ``pure = False``; our own ops that call
-    Python (printing, raising) count as such. Equal ops of the user are merged, as by Theano.
-    """
-    op: Any = node.op
-    called_back = isinstance(op, DeclaredOp) and op.kind == "python"
-    if not getattr(op, "pure", not called_back) or op.destroy_map:
-        return False
-    if any(isinstance(v.type, RandomStateType) for v in node.inputs):
-        return False
-    return all(is_pure(inner) for region in op.regions for inner in region.nodes)
 
 
 def conform(new: Variable, old: Variable) -> Variable | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.types import TensorType
 from ltensor.ops.add_product import add_product
 from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.linalg import Dot
@@ -74,7 +75,9 @@ def _products(op: Any, argument: Variable, new: Variable) -> list[tuple[Variable
     """``(x, y)`` of every term of ``new``, if it is ``argument`` and products of values by step."""
     kind: Any = argument.type
     clients = op.body.clients
-    if kind != new.type or kind.ndim != 2 or kind.dtype not in DTYPES:
+    if not isinstance(kind, TensorType) or kind != new.type or kind.ndim != 2:
+        return []
+    if kind.dtype not in DTYPES:
         return []
     if new.owner is None or new.owner.op is not add or len(clients.get(argument, ())) != 1:
         return []

@@ -50,7 +50,8 @@ def test_null_small_and_absurd_sizes(pool):
     take, give = pool
     give(None)
     blocks = [take(n) for n in (0, 1, 100)]
-    assert len(set(blocks)) == 3 and all(b % 64 == 0 for b in blocks)
+    assert len(set(blocks)) == 3
+    assert all(b % 64 == 0 for b in blocks)
     for b in blocks:
         give(b)
     assert block_pool.kept_bytes() == 0

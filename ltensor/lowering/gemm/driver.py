@@ -272,6 +272,8 @@ class Driver:
         empty = w.either(w.test("sle", "%M", 0), w.test("sle", "%N", 0))
         with w.when_return(empty):
             pass
+        if el.has_masks:
+            self._one_tile(w)
         a_rs, a_cs, b_rs, b_cs, c_rs = (
             w.mul(name, el.size) for name in ("%ars", "%acs", "%brs", "%bcs", "%crs")
         )
@@ -315,6 +317,34 @@ class Driver:
         )
         w.do("ret void")
         return w.text()
+
+    def _one_tile(self, w: Writer) -> None:
+        """A product that is a single tile returns at once: in a loop over steps most are."""
+        el, plan, per = self.el, self.plan, self.el.per_vector
+        few = w.both(
+            w.test("sle", "%M", plan.max_rows),
+            w.test("sle", "%N", (SPLITS - 1) * per),
+            w.test("eq", "%bcs", 1),
+            # a column is turned into a row
+            w.either(w.test("ne", "%N", 1), w.test("eq", "%M", 1)),
+        )
+        with w.when(few):
+            vectors = w.ceil_div("%N", per)
+            place = w.at(f"@lt_splits_{el.name}", w.add(w.mul("%M", SPLITS), vectors))
+            take = w.let(f"zext i8 {w.let(f'load i8, ptr {place}')} to i64")
+            with w.when_return(w.test("eq", take, vectors)):
+                number: str = w.add(w.mul("%M", 17), take)
+                if has_two_kinds(el):
+                    whole = w.test("eq", w.mul(vectors, per), "%N")
+                    number = w.add(number, w.pick(whole, 0, (plan.max_rows + 1) * 17))
+                where = w.at(f"@lt_tiles_{el.name}", w.mul(number, 8))
+                tile = w.let(f"load ptr, ptr {where}")
+                strides = [w.mul(name, el.size) for name in ("%ars", "%acs", "%brs", "%crs")]
+                w.do(
+                    f"call void {tile}(i64 %K, ptr %A, i64 {strides[0]}, i64 {strides[1]}, "
+                    f"ptr %B, i64 {strides[2]}, ptr %C, i64 {strides[3]}, i64 %N, "
+                    f"{el.scalar_params()})"
+                )
 
 
 def gemm_params(el: Element) -> str:
