@@ -83,6 +83,8 @@ class Block:
         self.bound = bound
         self.destinations = dict(destinations or {})
         self.shapes: ShapeMap = ShapeMap.of(function)
+        #: values with a buffer that is theirs alone
+        self._own: set[Variable] = set()
         #: joins whose buffer exists already, with the operands that have been written into it
         self.joined: dict[Apply, tuple[View, set[int]]] = {}
         self._checked: set[Any] = set()
@@ -208,7 +210,24 @@ class Block:
         window = join_window(self, variable, dims, reason)
         if window is not None:
             return window
+        self._own.add(variable)
         return self.b.temporary(variable.type.dtype, dims, reason or ("value", variable))
+
+    def take_over(self, node: Apply, position: int) -> View | None:
+        """The buffer of an operand that nobody reads after ``node``, for its result."""
+        variable, output = node.inputs[position], node.outputs[0]
+        view = self.bound.get(variable)
+        if variable not in self._own or not isinstance(view, View) or not view.dense:
+            return None
+        if view.offset is not None or output in self.destinations:
+            return None
+        readers = [r for r in self.plan.readers.get(variable, ()) if kind_of(r) != "shape"]
+        if len(readers) != 1 or variable in self.function.outputs:
+            return None
+        if sum(v is variable for v in node.inputs) != 1 or view.dtype != output.type.dtype:
+            return None
+        self._own.add(output)
+        return view
 
     # --------------------------------------------------------------------- scalars, sizes
 

@@ -10,7 +10,7 @@ Divisions and functions of neighbouring elements are still computed in lanes: se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from ltensor.ir.graph import Apply, Constant, Variable, toposort
 from ltensor.ir.types import TensorType
 from ltensor.lowering.fusion import kind_of
 from ltensor.lowering.program import Value
+from ltensor.ops.add_product import AddProduct
 from ltensor.ops.alloc import MakeVector
 from ltensor.ops.join import Join
 from ltensor.ops.linalg import Dot, compute_dtype
@@ -219,6 +220,8 @@ class Body:
             self._alias(node, operands[0])
         elif isinstance(node.op, Dot):
             self._dot(node, *operands)
+        elif isinstance(node.op, AddProduct):
+            self._add_product(node, *operands)
         elif isinstance(node.op, Join):
             self._join(node, operands)
         elif isinstance(node.op, MakeVector):
@@ -308,21 +311,28 @@ class Body:
             raise NotSmall("sizes differ")
         dims = (*x.dims[:-1], *y.dims[1:])
         self._limit(dims)
-        left = [b.cast(v, dtype) for v in x.values]
-        right = [b.cast(v, dtype) for v in y.values]
-        inner, columns = y.dims[0], count(y.dims[1:])
-        values = []
-        for row in range(count(x.dims[:-1])):
-            for column in range(columns):
-                terms = [
-                    b.mul(left[row * inner + k], right[k * columns + column]) for k in range(inner)
-                ]
-                # one after the other: each sum fuses with its product
-                total = terms[0]
-                for term in terms[1:]:
-                    total = b.add(total, term)
-                values.append(b.cast(total, output.type.dtype))
-        self._set(output, dims, values)
+        left = np.array([b.cast(v, dtype) for v in x.values], object).reshape(-1, y.dims[0])
+        right = np.array([b.cast(v, dtype) for v in y.values], object).reshape(y.dims[0], -1)
+        values = [self._sum_of_products(row, column) for row in left for column in right.T]
+        self._set(output, dims, [b.cast(v, output.type.dtype) for v in values])
+
+    def _sum_of_products(self, x: Iterable[Any], y: Iterable[Any], total: Any = None) -> Any:
+        """One term after the other: each sum fuses with its product."""
+        b = self.b
+        for p, q in zip(x, y, strict=True):
+            term = b.mul(p, q)
+            total = term if total is None else b.add(total, term)
+        return total
+
+    def _add_product(self, node: Apply, g: Elements, x: Elements, y: Elements) -> None:
+        if x.dims[0] != y.dims[0] or g.dims != (x.dims[1], y.dims[1]):
+            raise NotSmall("sizes differ")
+        left = np.array(x.values, object).reshape(x.dims)
+        right = np.array(y.values, object).reshape(y.dims)
+        values = [
+            self._sum_of_products(left[:, i], right[:, j], g.at((i, j))) for i, j in indices(g.dims)
+        ]
+        self._set(node.outputs[0], g.dims, values)
 
     def _join(self, node: Apply, operands: list[Elements]) -> None:
         axis = node.op.axis

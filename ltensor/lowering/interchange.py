@@ -156,7 +156,8 @@ class _Interchange:
             if kind_of(node) != "pointwise" or node.outputs[0] in invariant:
                 continue
             for operand in node.inputs:
-                if operand not in invariant or is_scalar(operand):
+                if operand not in invariant or operand.type.ndim != len(index):
+                    # scalars are there, and operands of another rank are read elsewhere
                     continue
                 position = tuple(
                     self.b.const(0) if one else i

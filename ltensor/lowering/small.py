@@ -16,6 +16,7 @@ from ltensor.lowering.builder import Builder
 from ltensor.lowering.elements import Body, NotSmall, folded, indices
 from ltensor.lowering.fusion import kind_of
 from ltensor.lowering.program import Loop, Value, View, walk
+from ltensor.ops.add_product import AddProduct
 from ltensor.ops.linalg import Dot
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.remarks import remark
@@ -181,6 +182,10 @@ class _Finder:
             elif isinstance(node.op, Dot):
                 x, y = node.inputs
                 self._equal(self._terms(x)[-1], self._terms(y)[0])
+            elif isinstance(node.op, AddProduct):
+                g, x, y = map(self._terms, node.inputs)
+                for a, b in ((x[0], y[0]), (g[0], x[1]), (g[1], y[1])):
+                    self._equal(a, b)
         news = [*op.inner_rows(), *op.inner_news()]
         for state, variable in zip(self.lowering.states, news, strict=True):
             for a, b in zip(self._terms(variable), state.dims, strict=True):

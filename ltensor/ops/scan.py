@@ -352,17 +352,39 @@ class Scan(DeclaredOp):
             empty = np.empty((0, *inits[k].shape[1:]), dtype=node.outputs[k].type.dtype)
             final.append(np.stack(chosen) if chosen else empty)
         final += current
+        empty_rows = self._empty_rows(node, inputs) if done == 0 else []
         for k, have in enumerate(outs):
             kept = self.keep[self.n_taps + k]
             chosen = have if kept is None else have[len(have) - kept :]
-            kind = self.inner_outs()[k].type
-            final.append(
-                np.stack(chosen) if chosen else np.empty((0,) * (kind.ndim + 1), dtype=kind.dtype)
-            )
+            final.append(np.stack(chosen) if chosen else empty_rows[k])
         if self.has_stop:
             final.append(np.asarray(done, dtype="int64"))
         for cell, value in zip(output_storage, final, strict=True):
             cell[0] = value
+
+    def _empty_rows(self, node: Apply, inputs: list[Any]) -> list[Any]:
+        """The outs of no step at all: their rows' sizes follow from the operands, or are 0."""
+        from ltensor.ir.graph import toposort
+
+        operands = [
+            constant(np.asarray(value), dtype=v.type.dtype) if isinstance(v.type, TensorType) else v
+            for v, value in zip(node.inputs, inputs, strict=True)
+        ]
+        shapes = [
+            tuple(constant(size, dtype="int64") for size in np.shape(value)) for value in inputs
+        ]
+        result = []
+        for row, out in zip(
+            self.row_shapes(self.make_node(*operands), shapes), self.inner_outs(), strict=True
+        ):
+            sizes = [0] * out.type.ndim if row is None else []
+            known: dict[Variable, Any] = {}
+            for inner in toposort(row or ()):
+                given = [v.data if isinstance(v, Constant) else known[v] for v in inner.inputs]
+                known.update(zip(inner.outputs, evaluate(inner, given), strict=True))
+            sizes += [int(d.data if isinstance(d, Constant) else known[d]) for d in row or ()]
+            result.append(np.empty((0, *sizes), dtype=out.type.dtype))
+        return result
 
     def _run_body(self, values: list[Any]) -> list[Any]:
         known: dict[Variable, Any] = dict(zip(self.body.inputs, values, strict=True))

@@ -101,7 +101,7 @@ def in_blocks(
     steps = minimum(size_inside, sub(n_inside, start))
     stop = add(start, steps)
     rows = [Subtensor((("int64", "int64", None),))(v, start, stop) for v in arrays]
-    before = [_rows(op, slot, v) for slot, v in enumerate(states)]
+    before = [state_rows(op, slot, v) for slot, v in enumerate(states)]
     inner = op.replace(checkpoint=None).make_node(steps, *rows, *before, *moving, *constants)
     first_out = op.n_taps + op.n_carries
     outer_states = [
@@ -133,7 +133,7 @@ def in_blocks(
     whole = {number: joined(results[first_out + j], n) for j, number in enumerate(traces)}
     return Blocks(
         node,
-        [_rows(op, slot, trace[-1]) for slot, trace in enumerate(results[: op.n_taps])],
+        [state_rows(op, slot, trace[-1]) for slot, trace in enumerate(results[: op.n_taps])],
         list(results[op.n_taps : first_out]),
         whole,
         list(results[first_out + len(traces) :]),
@@ -162,7 +162,7 @@ def _outer_init(op: Any, slot: int, init: Variable) -> Variable:
     )
 
 
-def _rows(op: Any, slot: int, state: Variable) -> Variable:
+def state_rows(op: Any, slot: int, state: Variable) -> Variable:
     """The state between blocks as rows."""
     if op.depth(slot) > 1:
         return state

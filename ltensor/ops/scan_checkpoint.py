@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.ir.build import constant
-from ltensor.ir.graph import Variable
-from ltensor.ir.types import DisconnectedType, TensorType, disconnected_type
+from ltensor.ir.graph import Constant, Variable, substitute
+from ltensor.ir.types import DisconnectedType, disconnected_type
 from ltensor.ops.arithmetic import maximum
 from ltensor.ops.cast import cast
 from ltensor.ops.differentiate import pullback
-from ltensor.ops.elementwise import elementwise  # noqa: F401
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan_blocks import in_blocks
-from ltensor.ops.transcendental import sqrt, ceil  # type: ignore
+from ltensor.ops.transcendental import ceil, sqrt
 
 
 def block_size(op: Any, n: Variable) -> Variable:
@@ -39,7 +38,9 @@ def checkpointed_pullback(op: Any, inputs: Sequence[Variable], grads: Sequence[A
     for number in range(op.n_outs):
         if _connected(grads[first_out + number]):
             whole[op.n_taps + number] = grads[first_out + number]
-    blocks = in_blocks(op, inputs, block_size(op, inputs[0]), list(whole))
+    # operands may be equal or depend on each other: they are told apart while this is built
+    stand_ins = [v if isinstance(v, Constant) else v.type.make_variable(v.name) for v in inputs]
+    blocks = in_blocks(op, stand_ins, block_size(op, stand_ins[0]), list(whole))
     starts = [blocks.traces[number] for number in whole]
     cotangents = list(whole.values())
     for slot, row in last.items():
@@ -49,9 +50,15 @@ def checkpointed_pullback(op: Any, inputs: Sequence[Variable], grads: Sequence[A
         if _connected(grads[op.n_taps + k]):
             starts.append(value)
             cotangents.append(grads[op.n_taps + k])
-    found = pullback(starts, cotangents, list(dict.fromkeys(inputs)))
-    table = dict(zip(dict.fromkeys(inputs), found, strict=True))
-    return [disconnected_type.make_variable() if table[v] is None else table[v] for v in inputs]
+    targets = [v for v in stand_ins if not isinstance(v, Constant)]
+    table = {
+        v: g
+        for v, g in zip(targets, pullback(starts, cotangents, targets), strict=True)
+        if g is not None
+    }
+    operands = dict(zip(stand_ins, inputs, strict=True))
+    gradients = dict(zip(table, substitute(list(table.values()), operands), strict=True))
+    return [gradients.get(v) or disconnected_type.make_variable() for v in stand_ins]
 
 
 def _connected(g: Any) -> bool:

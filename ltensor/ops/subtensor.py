@@ -311,8 +311,12 @@ class IncSubtensor(DeclaredOp):
             x, y = k.operand(0), k.operand(1)
             k.result(y if self.set_instead_of_inc else k.b.add(x, y))
             return
-        target = k.output(0)
-        k.fill(target, 0)
+        target = k.block.take_over(k.node, 0)
+        if target is None:
+            target = k.output(0)
+            k.fill(target, 0)
+        else:
+            k.result(target)
         y = k.operand(1)
         region = window(k, target, self.idx_list, k.node.inputs[2:])
         write_region(k, region, y, self.set_instead_of_inc)

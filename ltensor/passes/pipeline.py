@@ -10,17 +10,18 @@ from ltensor.passes.manager import Group, Report, Step, parse_pipeline, run_pipe
 
 SIMPLIFY = "repeat(canonicalize,fold_constants)"
 STABLE = f"{SIMPLIFY},repeat(stabilize,canonicalize,fold_constants)"
+JOIN = "scan_merge,scan_checkpoint"
 LOOPS = (
     "scan_prune,scan_hoist,scan_accumulate,scan_prune,scan_history,scan_vectorize,scan_prune,"
-    "scan_outer_products,scan_sequence_products"
+    "scan_siblings,scan_prune,scan_outer_products,scan_sequence_products"
 )
 
 #: pipelines by level
 LEVELS: dict[str, str] = {
     "none": "inline_graphs,scan_merge,shapes,sink_branches",
-    "fast_compile": f"inline_graphs,scan_merge,{STABLE},fills,shapes,{LOOPS},sink_branches",
+    "fast_compile": f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},sink_branches",
     "fast_run": (
-        f"inline_graphs,scan_merge,{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,sink_branches"
+        f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,sink_branches"
     ),
 }
 

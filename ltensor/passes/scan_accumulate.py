@@ -106,6 +106,7 @@ class _Loop:
         if argument.type != new.type or len(self.clients.get(argument, ())) != 1:
             return None
         terms: list[Variable] = []
+        increments: list[Apply] = []
         stack, count = [new], 0
         while stack:
             v = stack.pop()
@@ -118,11 +119,16 @@ class _Loop:
                 and (v is new or len(self.clients.get(v, ())) == 1)
             ):
                 stack.extend(reversed(v.owner.inputs))
+            elif self._increments(v, new):
+                assert v.owner is not None
+                stack.append(v.owner.inputs[0])
+                increments.append(v.owner)
             else:
                 terms.append(v)
         if count != 1:
             return None
-        leaving, staying = [], []
+        leaving = [_Term(inner.inputs[1], [inner]) for inner in reversed(increments)]
+        staying = []
         for term in terms:
             found = self._linear(term) if term.type.dtype == new.type.dtype else None
             if found is None:
@@ -132,6 +138,20 @@ class _Loop:
         if not leaving:
             return None
         return (add(argument, *staying) if staying else argument), leaving
+
+    def _increments(self, v: Variable, new: Variable) -> bool:
+        """Whether ``v`` adds something of its own to a fixed part of another term of the sum."""
+        node = v.owner
+        if node is None or not isinstance(node.op, IncSubtensor) or node.op.set_instead_of_inc:
+            return False
+        y = node.inputs[1]
+        if v.type != new.type or node.inputs[0].type != new.type or is_zero(node.inputs[0]):
+            return False
+        if v is not new and len(self.clients.get(v, ())) != 1:
+            return False
+        if self._invariant(y) or not all(self._invariant(u) for u in node.inputs[2:]):
+            return False
+        return y.type.ndim == 0 or self.op.sized_outside(y)
 
     def _linear(self, term: Variable) -> _Term | None:
         """``term`` as a linear function of something smaller."""

@@ -160,6 +160,10 @@ def test_a_small_net(dtype: str) -> None:
     with theano.config.change_flags(optimizer="None"):
         plain = theano.function([x, w], T.grad(value, w))
     np.testing.assert_allclose(slope, plain(*data), rtol=2e-4 if dtype == "float32" else 1e-10)
+    # without a step no size is wrong
+    got, slope = f(np.zeros((0, 5), dtype), data[1])
+    assert got.shape == (0, 3)
+    np.testing.assert_array_equal(slope, np.zeros((3, 3)))
 
 
 def test_rotations() -> None:

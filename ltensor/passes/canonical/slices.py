@@ -7,6 +7,7 @@ from typing import Any
 from ltensor.ir.build import constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.alloc import Alloc
+from ltensor.ops.arithmetic import add
 from ltensor.ops.last_row import is_zero
 from ltensor.ops.shape import DimShuffle, Flags, dimshuffle
 from ltensor.ops.slicing import is_full, resolve
@@ -70,6 +71,33 @@ def index_of_new_axis(node: Apply) -> Variable | None:
     if len(op.idx_list) == 1:
         return rest
     return apply_op(Subtensor(op.idx_list[1:]), rest, *scalars)
+
+
+@RULES.rule(add)
+def sum_with_increments(node: Apply) -> Variable | None:
+    """``x + inc_subtensor(zeros[i], y)`` is ``inc_subtensor(x[i], y)``: no zeros, one pass less."""
+    out = node.outputs[0]
+    plain: list[Variable] = []
+    parts: list[Apply] = []
+    for v in node.inputs:
+        inner = made_by(v, IncSubtensor)
+        if inner is not None and v.type == out.type and is_zero(inner.inputs[0]):
+            parts.append(inner)
+        else:
+            plain.append(v)
+    if not parts or any(getattr(part.op, "set_instead_of_inc", False) for part in parts):
+        return None
+    if not plain:
+        if len(parts) == 1:
+            return None
+        base = parts.pop(0).outputs[0]
+    else:
+        base = plain[0] if len(plain) == 1 else apply_op(add, *plain)
+    if base.type != out.type:
+        return None
+    for part in parts:
+        base = part.op(base, *part.inputs[1:])
+    return base
 
 
 @RULES.rule(IncSubtensor)
