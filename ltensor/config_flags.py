@@ -212,6 +212,12 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
         False,
         "Scans made from now on warn when n_steps is larger than their shortest sequence.",
     ),
+    (
+        "scan.memory_budget",
+        0,
+        "Bytes that the gradient of one scan may keep of its forward loop; beyond them the loop is "
+        "cut into blocks that are computed again. 0: no limit.",
+    ),
     ("tensor.cmp_sloppy", 0, "How loosely verify_grad and allclose compare: 0, 1 or 2."),
     ("tensor.insert_inplace_optimizer_validate_nb", -1, "Kept."),
     ("tensor.local_elemwise_fusion", True, "Fuse elementwise operations."),

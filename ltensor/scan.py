@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ltensor.config import config
-from ltensor.errors import MissingInputError
+from ltensor.errors import MissingInputError, UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.function import Function
@@ -76,6 +76,7 @@ def scan(
     allow_gc: bool | None = None,
     strict: bool = False,
     return_list: bool = False,
+    checkpoint: int | str | None = None,
 ) -> tuple[Any, OrderedUpdates]:
     """Repeat a step.
 
@@ -101,6 +102,9 @@ def scan(
         Refuse shared variables that are not among ``non_sequences``.
     return_list : bool
         Return a list even of one output.
+    checkpoint : int or 'auto', optional
+        The gradient keeps the states of every so many steps only, and computes the steps between
+        again; ``'auto'`` takes the square root of their number, which needs the least memory.
 
     Returns
     -------
@@ -124,6 +128,7 @@ def scan(
         name,
         strict,
         return_list,
+        checkpoint,
     ).build()
 
 
@@ -148,6 +153,21 @@ def _copy_test_value(source: Variable, target: Variable, index: Any) -> None:
     except (AttributeError, ValueError):
         return
     target.tag.test_value = value if index is None else np.asarray(value)[index]
+
+
+def check_checkpoint(value: Any) -> int | str | None:
+    """``checkpoint`` as it may be.
+
+    Raises
+    ------
+    ValueError
+        If it is none of None, 'auto' and a positive number.
+    """
+    if value is None or value == "auto":
+        return value
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) > 0:
+        return int(value)
+    raise ValueError(f"checkpoint is None, 'auto' or a positive number of steps, not {value!r}")
 
 
 class _Output:
@@ -179,8 +199,10 @@ class _Builder:
         name: str | None,
         strict: bool,
         return_list: bool,
+        checkpoint: int | str | None,
     ) -> None:
         self.fn = fn
+        self.checkpoint = check_checkpoint(checkpoint)
         self.n_steps = n_steps
         self.truncate = truncate
         self.go_backwards = go_backwards
@@ -464,6 +486,13 @@ class _Builder:
             truncate=-1 if self.truncate is None else int(self.truncate),
             name=self.name,
         )
+        if self.checkpoint is not None and step.condition is not None:
+            raise UnsupportedError(
+                f"scan {self.name}: checkpoint needs a number of steps that is known before the "
+                "loop, which until has not. Leave checkpoint out; the gradient of until keeps all "
+                "states."
+            )
+        op.checkpoint = self.checkpoint
         results = op(
             self._count(lengths),
             *arrays,

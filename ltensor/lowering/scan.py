@@ -19,6 +19,7 @@ from ltensor.lowering.block import Block
 from ltensor.lowering.deferred import DeferredProducts
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.lowering.sequence_products import SequenceProducts
+from ltensor.lowering.sequence_values import SequenceValues
 from ltensor.passes.remarks import remark
 
 if TYPE_CHECKING:
@@ -240,18 +241,27 @@ class ScanLowering:
         if products.nodes:
             products.prepare()
             carried.append(b.const(0))
+        ahead = SequenceValues(self)
+        if ahead.values:
+            ahead.prepare()
+            carried.append(b.const(0))
         with b.loop(self.steps, carries=carried, label=str(self.op)) as loop:
             self._receive(states, loop)
             bound = self._bind(self.seq_views, states, self.ref_values, loop)
+            extra = loop.carry[len(loop.carry) - bool(products.nodes) - bool(ahead.values) :]
             if products.nodes:
-                bound.update(products.bind(loop.index, loop.carry[-1]))
+                bound.update(products.bind(loop.index, extra[0]))
+            if ahead.values:
+                bound.update(ahead.bind(loop.index, extra[-1]))
             news, stop = self._body(bound, states, self.outs, loop)
             if products.nodes:
-                news.append(products.following(loop.carry[-1]))
+                news.append(products.following(extra[0]))
+            if ahead.values:
+                news.append(ahead.following(extra[-1]))
             loop.next(*news)
             loop.stop = stop
         if deferred.pairs:
-            pending = loop.results[-2 if products.nodes else -1]
+            pending = loop.results[-1 - bool(products.nodes) - bool(ahead.values)]
             with b.if_(b.gt(pending, 0)):
                 deferred.multiply(self, pending)
         return loop

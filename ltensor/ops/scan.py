@@ -81,7 +81,8 @@ class Scan(DeclaredOp):
         #: computes again instead of reading kept ones
         self.computed_again: tuple[tuple[str | None, Op, Source | None], ...] = ()
         #: how its gradient keeps the states (`ltensor.ops.scan_checkpoint`): None for all of them,
-        #: a number of steps between two that are kept, or ``'auto'``
+        #: a number of steps between two that are kept, or ``'auto'``; 0: for all, whatever
+        #: ``config.scan.memory_budget`` says
         self.checkpoint: int | str | None = None
 
     def __eq__(self, other: object) -> bool:

@@ -102,7 +102,7 @@ def in_blocks(
     stop = add(start, steps)
     rows = [Subtensor((("int64", "int64", None),))(v, start, stop) for v in arrays]
     before = [state_rows(op, slot, v) for slot, v in enumerate(states)]
-    inner = op.replace(checkpoint=None).make_node(steps, *rows, *before, *moving, *constants)
+    inner = op.replace(checkpoint=0).make_node(steps, *rows, *before, *moving, *constants)
     first_out = op.n_taps + op.n_carries
     outer_states = [
         _after(op, slot, before[slot], inner.outputs[slot], steps, state)
@@ -127,6 +127,7 @@ def in_blocks(
         n_outs=len(outs),
         name=f"blocks_of_{op.name}",
     )
+    outer.checkpoint = 0
     starts = [_outer_init(op, slot, init) for slot, init in enumerate(inits)]
     node = outer.make_node(count, arange(count), *starts, *carries, n, size, *seqs, *refs)
     results = node.outputs

@@ -5,27 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant
 from ltensor.ir.graph import Constant, Variable, substitute
 from ltensor.ir.types import DisconnectedType, disconnected_type
-from ltensor.ops.arithmetic import maximum
+from ltensor.ops.arithmetic import add, maximum, mul, switch
 from ltensor.ops.cast import cast
+from ltensor.ops.compare import le
 from ltensor.ops.differentiate import pullback
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan_blocks import in_blocks
+from ltensor.ops.shape import dims_of
 from ltensor.ops.transcendental import ceil, sqrt
 
 
-def block_size(op: Any, n: Variable) -> Variable:
-    """The number of steps between two states that are kept."""
-    if op.checkpoint == "auto":
-        root = ceil(sqrt(cast(n, "float64")))
-        return maximum(cast(root, "int64"), constant(1, dtype="int64"))
-    return constant(int(op.checkpoint), dtype="int64")
+def root_size(n: Variable) -> Variable:
+    """The size of blocks that needs the least memory."""
+    root = ceil(sqrt(cast(n, "float64")))
+    return maximum(cast(root, "int64"), constant(1, dtype="int64"))
 
 
-def checkpointed_pullback(op: Any, inputs: Sequence[Variable], grads: Sequence[Any]) -> list[Any]:
-    """Gradients of a scan node by way of the same loop in blocks."""
+def size_within(budget: int, n: Variable, traces: Sequence[Variable]) -> Variable:
+    """All steps in one block if the rows of ``traces`` fit into ``budget`` bytes, else the root."""
+    per_step = []
+    for trace in traces:
+        item = constant(dt.item_size(trace.type.dtype), dtype="int64")
+        per_step.append(mul(item, *dims_of(trace)[1:]) if trace.type.ndim > 1 else item)
+    row = per_step[0] if len(per_step) == 1 else add(*per_step)
+    fits = le(mul(n, row), constant(budget, dtype="int64"))
+    return switch(fits, maximum(n, constant(1, dtype="int64")), root_size(n))
+
+
+def checkpointed_pullback(
+    op: Any, inputs: Sequence[Variable], grads: Sequence[Any], size: Variable
+) -> list[Any]:
+    """Gradients of a scan node by way of the same loop in blocks of ``size`` steps."""
     first_out = op.n_taps + op.n_carries
     last: dict[int, Variable] = {}
     whole: dict[int, Variable] = {}
@@ -39,8 +53,9 @@ def checkpointed_pullback(op: Any, inputs: Sequence[Variable], grads: Sequence[A
         if _connected(grads[first_out + number]):
             whole[op.n_taps + number] = grads[first_out + number]
     # operands may be equal or depend on each other: they are told apart while this is built
-    stand_ins = [v if isinstance(v, Constant) else v.type.make_variable(v.name) for v in inputs]
-    blocks = in_blocks(op, stand_ins, block_size(op, stand_ins[0]), list(whole))
+    operands = [*inputs, size]
+    stand_ins = [v if isinstance(v, Constant) else v.type.make_variable(v.name) for v in operands]
+    blocks = in_blocks(op, stand_ins[:-1], stand_ins[-1], list(whole))
     starts = [blocks.traces[number] for number in whole]
     cotangents = list(whole.values())
     for slot, row in last.items():
@@ -56,9 +71,12 @@ def checkpointed_pullback(op: Any, inputs: Sequence[Variable], grads: Sequence[A
         for v, g in zip(targets, pullback(starts, cotangents, targets), strict=True)
         if g is not None
     }
-    operands = dict(zip(stand_ins, inputs, strict=True))
-    gradients = dict(zip(table, substitute(list(table.values()), operands), strict=True))
-    return [gradients.get(v) or disconnected_type.make_variable() for v in stand_ins]
+    real = substitute(list(table.values()), dict(zip(stand_ins, operands, strict=True)))
+    gradients = dict(zip(table, real, strict=True))
+    return [
+        gradients[v] if v in gradients else disconnected_type.make_variable()
+        for v in stand_ins[:-1]
+    ]
 
 
 def _connected(g: Any) -> bool:

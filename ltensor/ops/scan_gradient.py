@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ltensor.config import config
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant, constant_value
@@ -32,7 +33,7 @@ from ltensor.ops.keep_or_recompute import invariants, values_to_keep
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan import Scan
 from ltensor.ops.scan_blocks import windows
-from ltensor.ops.scan_checkpoint import checkpointed_pullback
+from ltensor.ops.scan_checkpoint import checkpointed_pullback, root_size, size_within
 from ltensor.ops.scan_sizes import use_known_shapes
 from ltensor.ops.shape import dims_of, restore_flags, shape_i
 
@@ -72,6 +73,8 @@ class _Backward:
         self.tap_grads = list(grads[:a])
         self.carry_grads = list(grads[a:b])
         self.out_grads = list(grads[b : b + op.n_outs])
+        #: traces of the forward loop that the backward one reads
+        self.read_traces: list[Variable] = []
         #: forward values computed again: name, op, source
         self.again: list[tuple[str | None, Any, Any]] = []
         #: by slot, the part of its gradient that belongs to the last row alone
@@ -293,6 +296,7 @@ class _Backward:
                 replacements[value] = variable
                 seq_args.append(variable)
                 seq_values.append(self.backwards(trace))
+                self.read_traces.append(trace)
         body_outputs = substitute(body_outputs, replacements)
         used = _reads(body_outputs, set(op.body.inputs))
         extra_args: list[Variable] = []
@@ -305,10 +309,13 @@ class _Backward:
                 if variable in used:
                     extra_args.append(variable)
                     seq_values.append(self.backwards(self.lagged(slot, lag)))
+                    self.read_traces.append(self.traces[slot])
         for variable, trace in zip(kept, kept_traces, strict=True):
             if variable in op.inner_carries() and variable in used:
                 extra_args.append(variable)
                 seq_values.append(self.backwards(trace))
+                self.read_traces.append(trace)
+        self.read_traces = list(dict.fromkeys(self.read_traces))
         ref_args = [v for v in op.inner_refs() if v in used]
         ref_values = [
             outer for v, outer in zip(op.inner_refs(), self.refs, strict=True) if v in used
@@ -338,6 +345,7 @@ class _Backward:
             name=f"grad_of_{op.name}",
         )
         backward.computed_again = tuple(self.again)
+        backward.checkpoint = op.checkpoint
         inits = []
         last_grads = dict(self.last_grads)
         for slot, lag, variable in states:
@@ -396,6 +404,7 @@ class _Backward:
             op.truncate,
             op.name,
         )
+        wider.checkpoint = op.checkpoint
         node = wider.make_node(*self.inputs)
         self._mark(node)
         start = op.n_taps + op.n_carries + op.n_outs
@@ -508,6 +517,17 @@ def scan_pullback(
     op: Scan, inputs: list[Variable], outputs: list[Variable], output_grads: list[Any]
 ) -> list[Any]:
     """Gradients of a scan node with respect to its inputs."""
-    if op.checkpoint is not None and not op.has_stop and op.truncate < 0:
-        return checkpointed_pullback(op, inputs, output_grads)
-    return _Backward(op, inputs, outputs, output_grads).build()
+    if op.has_stop or op.truncate >= 0 or op.checkpoint == 0:
+        return _Backward(op, inputs, outputs, output_grads).build()
+    if op.checkpoint is not None:
+        n = cast(inputs[0], "int64")
+        given = op.checkpoint
+        size = root_size(n) if given == "auto" else constant(int(given), dtype="int64")
+        return checkpointed_pullback(op, inputs, output_grads, size)
+    plain = _Backward(op, inputs, outputs, output_grads)
+    gradients = plain.build()
+    budget = int(config.scan.memory_budget)
+    if budget > 0 and plain.read_traces:
+        size = size_within(budget, cast(inputs[0], "int64"), plain.read_traces)
+        return checkpointed_pullback(op, inputs, output_grads, size)
+    return gradients

@@ -17,7 +17,7 @@ from ltensor.ops.arithmetic import sub
 from ltensor.ops.join import concatenate
 from ltensor.ops.scan import Scan
 from ltensor.ops.scan_blocks import state_rows
-from ltensor.ops.shape import set_flags
+from ltensor.ops.shape import ShapeI, set_flags
 from ltensor.passes.last_rows import chains_of, like, read_again
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import remark
@@ -91,12 +91,21 @@ def _joined(node: Apply, blocks: Apply, function: Function) -> dict[Variable, Va
     op: Any = node.op
     first_out = op.n_taps + op.n_carries
     clients = function.clients
-    plans = [chains_of(v, lambda u: clients.get(u, [])) for v in node.outputs[: op.n_taps]]
+    table: dict[Variable, Variable] = {}
+    for v in node.outputs[: op.n_taps]:
+        for reader, _ in clients.get(v, []):
+            if reader is not None and isinstance(reader.op, ShapeI) and reader.op.axis == 0:
+                table[reader.outputs[0]] = node.inputs[0]
+
+    def readers(variable: Variable) -> list[tuple[Apply | None, int]]:
+        found = clients.get(variable, [])
+        return [(r, k) for r, k in found if r is None or r.outputs[0] not in table]
+
+    plans = [chains_of(v, readers) for v in node.outputs[: op.n_taps]]
     if any(clients.get(v) for v in node.outputs[first_out:]):
         return {}
     if all(p[0] is None for p in plans) and op.n_taps and not op.n_carries:
         return _from_rows(node, blocks)
-    table: dict[Variable, Variable] = {}
     for slot, (chains, _, asked) in enumerate(plans):
         depth = op.depth(slot)
         if chains is None or any(chain.rows > depth for chain in chains):
