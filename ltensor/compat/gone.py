@@ -28,6 +28,5 @@ WHY_ABSENT: Final[dict[str, str]] = {
     "theano.tensor.concat": "use concatenate",
     "theano.tensor.fft.rfft": "there are no Fourier transforms; call numpy.fft in an Op",
     "theano.tensor.fft.irfft": "there are no Fourier transforms; call numpy.fft in an Op",
-    "theano.scan_checkpoints": "use scan; its gradient keeps what it needs only",
 }
 """Names, and why."""

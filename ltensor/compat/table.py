@@ -81,7 +81,7 @@ _COMPILE_OPS = _at(
 )
 _UNTIL = {"until": "ltensor.scan:until"}
 _SCAN = {
-    **_at("ltensor", "clone foldl foldr map reduce scan"),
+    **_at("ltensor", "clone foldl foldr map reduce scan scan_checkpoints"),
     **_UNTIL,
     "OrderedUpdates": "ltensor:OrderedUpdates",
 }
@@ -135,7 +135,7 @@ MODULES: Final[dict[str, Module]] = {
                 name: f"theano.{name}"
                 for name in ["compile", "gof", "gradient", "printing", "scalar", "tensor"]
             },
-            **_at("ltensor", "function shared scan map reduce foldl foldr clone dot In Out Param"),
+            **_at("ltensor", "function shared scan scan_checkpoints map reduce foldl foldr clone dot In Out Param"),
             **_at("ltensor", "Mode OpFromGraph as_op SharedVariable Function FunctionMaker"),
             **_at("ltensor", "Op Apply Variable Constant Type grad Rop Lop pp OrderedUpdates"),
             **_at("ltensor", "jacobian hessian predefined_modes ProfileStats"),

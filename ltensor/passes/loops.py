@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.graph import Apply, Variable, substitute
 from ltensor.ops.scan import Scan
 
 #: (scan with its present operands, the scan in the function, which knows its readers) -> what
@@ -39,3 +40,74 @@ def change_scans(function: Function, change: Change) -> Function:
     if not memo:
         return function
     return Function(function.inputs, [memo.get(v, v) for v in function.outputs], function.name)
+
+
+def keep_slots(
+    node: Apply,
+    seqs: Sequence[int],
+    taps: Sequence[int],
+    carries: Sequence[int],
+    outs: Sequence[int],
+    inner: dict[Variable, Variable],
+    added: dict[Variable, Variable],
+) -> tuple[Apply, dict[Variable, Variable]]:
+    """A scan with some of the slots of ``node``, by number and in order.
+
+    Parameters
+    ----------
+    inner : dict
+        What arguments of the body become, those of dropped slots among them.
+    added : dict
+        Further refs: outer value -> argument.
+
+    Returns
+    -------
+    fresh : Apply
+    table : dict
+        From the results of ``node`` that are left to those of ``fresh``.
+    """
+    op: Any = node.op
+    n, seq_values, inits, carry_values, refs = op.split(node.inputs)
+    rows, news, results = op.inner_rows(), op.inner_news(), op.inner_outs()
+    outputs = [rows[k] for k in taps] + [news[k] for k in carries] + [results[k] for k in outs]
+    if op.has_stop:
+        outputs.append(op.body.outputs[-1])
+    tap_arguments = op.inner_taps()
+    arguments = [
+        *(op.inner_seqs()[k] for k in seqs),
+        *(v for k in taps for v in tap_arguments[k]),
+        *(op.inner_carries()[k] for k in carries),
+        *op.inner_refs(),
+        *added.values(),
+    ]
+    changed = Scan(
+        Function(arguments, substitute(outputs, dict(inner)), op.body.name),
+        len(seqs),
+        [op.lags[k] for k in taps],
+        len(carries),
+        len(outs),
+        op.has_stop,
+        [*(op.keep[k] for k in taps), *(op.keep[op.n_taps + k] for k in outs)],
+        op.truncate,
+        op.name,
+    )
+    changed.computed_again = op.computed_again
+    fresh = changed.make_node(
+        n,
+        *(seq_values[k] for k in seqs),
+        *(inits[k] for k in taps),
+        *(carry_values[k] for k in carries),
+        *refs,
+        *added,
+    )
+    fresh.source = node.source
+    first_out = op.n_taps + op.n_carries
+    positions = [*taps, *(op.n_taps + k for k in carries), *(first_out + k for k in outs)]
+    if op.has_stop:
+        positions.append(len(node.outputs) - 1)
+    table: dict[Variable, Variable] = {}
+    for position, new in zip(positions, fresh.outputs, strict=True):
+        old = node.outputs[position]
+        new.name = old.name
+        table[old] = new
+    return fresh, table

@@ -116,7 +116,9 @@ def _joined(node: Apply, blocks: Apply, function: Function) -> dict[Variable, Va
         for chain in chains:
             kept = rows if chain.rows == depth else rows[depth - chain.rows :]
             table[chain.nodes[-1].outputs[0]] = read_again(chain, kept, chain.rows, node.inputs[0])
-    table.update(zip(node.outputs[op.n_taps : first_out], blocks.outputs[op.n_taps :], strict=False))
+    table.update(
+        zip(node.outputs[op.n_taps : first_out], blocks.outputs[op.n_taps :], strict=False)
+    )
     remark("scan_checkpoint", blocks, "gives the last rows, so that the loop is not run apart")
     return table
 

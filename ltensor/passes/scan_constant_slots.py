@@ -22,13 +22,12 @@ from ltensor.ir.types import TensorType
 from ltensor.ops.alloc import Alloc, alloc
 from ltensor.ops.cast import cast
 from ltensor.ops.keep_or_recompute import invariants
-from ltensor.ops.scan import Scan
 from ltensor.ops.shape import Flags, dims_of, dimshuffle, restore_flags
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.ops.slicing import never_negative
 from ltensor.ops.steps import Steps
 from ltensor.ops.subtensor import Subtensor
-from ltensor.passes.loops import change_scans
+from ltensor.passes.loops import change_scans, keep_slots
 from ltensor.passes.manager import register
 from ltensor.passes.match import number
 from ltensor.passes.remarks import Slot, Who, remark
@@ -62,62 +61,22 @@ class _Loop:
         self._walk_outs()
         if not self.inner and not self.results:
             return None
-        op = self.op
-        rows, news, outs = op.inner_rows(), op.inner_news(), op.inner_outs()
+        op, old = self.op, self.node.outputs
         first_out = op.n_taps + op.n_carries
-        old = self.node.outputs
         seqs = [k for k, v in enumerate(op.inner_seqs()) if v not in self.inner]
         taps = [k for k in range(op.n_taps) if old[k] not in self.results]
         carries = [k for k in range(op.n_carries) if old[op.n_taps + k] not in self.results]
-        kept = [k for k in range(op.n_outs) if old[first_out + k] not in self.results]
-        outputs = [rows[k] for k in taps] + [news[k] for k in carries] + [outs[k] for k in kept]
-        if op.has_stop:
-            outputs.append(op.body.outputs[-1])
-        elif not outputs:
+        outs = [k for k in range(op.n_outs) if old[first_out + k] not in self.results]
+        if not (taps or carries or outs or op.has_stop):
             return self.results
-        arguments = [
-            *(op.inner_seqs()[k] for k in seqs),
-            *(v for k in taps for v in op.inner_taps()[k]),
-            *(op.inner_carries()[k] for k in carries),
-            *op.inner_refs(),
-            *self.added.values(),
-        ]
-        fresh_op = Scan(
-            Function(arguments, substitute(outputs, dict(self.inner)), op.body.name),
-            len(seqs),
-            [op.lags[k] for k in taps],
-            len(carries),
-            len(kept),
-            op.has_stop,
-            [*(op.keep[k] for k in taps), *(op.keep[op.n_taps + k] for k in kept)],
-            op.truncate,
-            op.name,
-        )
-        fresh_op.computed_again = op.computed_again
-        fresh = fresh_op.make_node(
-            self.n,
-            *(self.seqs[k] for k in seqs),
-            *(self.inits[k] for k in taps),
-            *(self.carries[k] for k in carries),
-            *self.refs,
-            *self.added,
-        )
-        fresh.source = self.node.source
-        table: dict[Variable, Variable] = {}
-        positions = [*taps, *(op.n_taps + k for k in carries), *(first_out + k for k in kept)]
-        if op.has_stop:
-            positions.append(len(old) - 1)
-        for position, new in zip(positions, fresh.outputs, strict=True):
-            new.name = old[position].name
-            table[old[position]] = new
-            if new.type != old[position].type:
-                return None
+        fresh, table = keep_slots(self.node, seqs, taps, carries, outs, self.inner, self.added)
+        if any(new.type != before.type for before, new in table.items()):
+            return None
         if op.has_stop:
             # spread over the steps that were run
-            stop = {self.node.outputs[-1]: fresh.outputs[-1]}
-            self.results = dict(
-                zip(self.results, substitute(list(self.results.values()), stop), strict=True)
-            )
+            stop = {old[-1]: fresh.outputs[-1]}
+            values = substitute(list(self.results.values()), stop)
+            self.results = dict(zip(self.results, values, strict=True))
         return {**self.results, **table}
 
     # ------------------------------------------------------------- pieces
@@ -172,11 +131,8 @@ class _Loop:
     def _long_enough(self, seq: Variable) -> bool:
         """Whether a sequence is known to have a row for every step, so that no check is lost."""
         sizes = Sizes()
-        length = sizes.key(cast(sizes.of(seq)[0], "int64"))
-        wanted = sizes.key(cast(self.n, "int64"))
-        if isinstance(wanted, tuple) and wanted[0] == "least":
-            return length in wanted[1]
-        return bool(length == wanted)
+        length = _least(sizes.key(cast(sizes.of(seq)[0], "int64")))
+        return length <= _least(sizes.key(cast(self.n, "int64")))
 
     def _walk_taps(self) -> None:
         op = self.op
@@ -231,6 +187,11 @@ class _Loop:
             self._result(first_out + k, self._trace(value, dims, None))
 
 
+def _least(key: Any) -> frozenset[Any]:
+    """The sizes of which a size is the smallest."""
+    return key[1] if isinstance(key, tuple) and key[0] == "least" else frozenset((key,))
+
+
 def _above(variable: Variable, ends: dict[Variable, Variable]) -> list[Apply]:
     found, stack = [], [variable]
     while stack:
@@ -260,18 +221,12 @@ def _same_number(row: Variable, init: Variable) -> Variable | None:
 
 def _equal_rows(seq: Variable) -> tuple[Variable, list[Variable]] | None:
     """The row of which a sequence is made, before it is spread to sizes, and these."""
-    while seq.owner is not None:
-        op = seq.owner.op
-        if (
-            isinstance(op, Subtensor)
-            and len(op.idx_list) == 1
-            and isinstance(op.idx_list[0], tuple)
-        ):
-            seq = seq.owner.inputs[0]
-        elif isinstance(op, Flags):
-            seq = seq.owner.inputs[0]
-        else:
+    while (node := seq.owner) is not None:
+        op: Any = node.op
+        sliced = isinstance(op, Subtensor) and len(op.idx_list) == 1
+        if not isinstance(op, Flags) and not (sliced and isinstance(op.idx_list[0], tuple)):
             break
+        seq = node.inputs[0]
     if seq.owner is None or not isinstance(seq.owner.op, Alloc):
         return None
     value, *sizes = seq.owner.inputs
