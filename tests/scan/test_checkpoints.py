@@ -14,6 +14,9 @@ import ltensor as theano
 import ltensor.tensor as T
 from ltensor.errors import UnsupportedError
 from ltensor.passes.pipeline import optimize
+from ltensor.random.mrg import MRG_RandomStreams
+from ltensor.random.philox import PhiloxStreams
+from ltensor.random.streams import RandomStreams
 from tests.scan.checks import MODES, check_gradients, compiled
 
 RNG = np.random.default_rng(5)
@@ -176,16 +179,12 @@ def test_updates_in_the_loop() -> None:
         np.testing.assert_allclose(state.get_value(), after, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["mrg", "legacy"])
-def test_draws_are_the_same_when_computed_again(kind: str) -> None:
+@pytest.mark.parametrize("kind", [MRG_RandomStreams, PhiloxStreams, RandomStreams])
+def test_draws_are_the_same_when_computed_again(kind: Any) -> None:
     h0 = T.dvector("h0")
 
     def build(checkpoint: Any) -> Any:
-        if kind == "mrg":
-            from ltensor.random.mrg import MRG_RandomStream as Streams
-        else:
-            from ltensor.tensor.shared_randomstreams import RandomStreams as Streams
-        stream = Streams(seed=4)
+        stream = kind(seed=4)
         h, updates = theano.scan(
             lambda h: T.tanh(h * stream.normal((3,))) + 0.1,
             outputs_info=h0,
