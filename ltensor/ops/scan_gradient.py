@@ -519,7 +519,14 @@ def scan_pullback(
     """Gradients of a scan node with respect to its inputs."""
     if op.has_stop or op.truncate >= 0 or op.checkpoint == 0:
         return _Backward(op, inputs, outputs, output_grads).build()
+    generator = next((v for v in op.inner_carries() if not isinstance(v.type, TensorType)), None)
     if op.checkpoint is not None:
+        if generator is not None:
+            raise UnsupportedError(
+                f"the gradient of scan {op.name} with checkpoint: the state of its random numbers "
+                f"({generator.type}) cannot be kept by block. Draw from MRG_RandomStreams or "
+                "PhiloxStreams, or leave checkpoint out."
+            )
         n = cast(inputs[0], "int64")
         given = op.checkpoint
         size = root_size(n) if given == "auto" else constant(int(given), dtype="int64")
@@ -527,7 +534,7 @@ def scan_pullback(
     plain = _Backward(op, inputs, outputs, output_grads)
     gradients = plain.build()
     budget = int(config.scan.memory_budget)
-    if budget > 0 and plain.read_traces:
+    if budget > 0 and plain.read_traces and generator is None:
         size = size_within(budget, cast(inputs[0], "int64"), plain.read_traces)
         return checkpointed_pullback(op, inputs, output_grads, size)
     return gradients

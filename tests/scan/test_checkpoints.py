@@ -85,9 +85,7 @@ def test_several_taps_outs_sequences_and_refs(last_only: bool, steps: int) -> No
 
 def test_gradients_are_those_of_differences() -> None:
     x, h0, w = T.dmatrix("x"), T.dvector("h0"), T.dmatrix("w")
-    h, _ = theano.scan(
-        lambda row, h, w: T.tanh(T.dot(h, w) + row), x, h0, [w], checkpoint=2
-    )
+    h, _ = theano.scan(lambda row, h, w: T.tanh(T.dot(h, w) + row), x, h0, [w], checkpoint=2)
     cost = (h[-1] ** 2).sum() + h[::2].sum()
     check_gradients([x, h0, w], cost, [x, h0, w], [draw(5, 2), draw(2), draw(2, 2)], order=2)
 
@@ -103,9 +101,7 @@ def test_scalar_state_and_its_second_and_third_derivative() -> None:
 
     arguments = [0.7, 0.3, 11]
     same_as_plain(build, [a, h0, n], arguments, [a, h0], order=2)
-    same_as_plain(
-        build, [a, h0, n], arguments, [a, h0], order=3, sizes=(4,), modes=["FAST_RUN"]
-    )
+    same_as_plain(build, [a, h0, n], arguments, [a, h0], order=3, sizes=(4,), modes=["FAST_RUN"])
 
 
 def test_sequence_longer_than_the_loop_backwards_and_integer() -> None:
@@ -179,7 +175,7 @@ def test_updates_in_the_loop() -> None:
         np.testing.assert_allclose(state.get_value(), after, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [MRG_RandomStreams, PhiloxStreams, RandomStreams])
+@pytest.mark.parametrize("kind", [MRG_RandomStreams, PhiloxStreams])
 def test_draws_are_the_same_when_computed_again(kind: Any) -> None:
     h0 = T.dvector("h0")
 
@@ -198,6 +194,13 @@ def test_draws_are_the_same_when_computed_again(kind: Any) -> None:
 
     for have, want in zip(build(3), build(None), strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-12)
+
+
+def test_state_of_numpy_draws_cannot_be_kept_by_block() -> None:
+    stream, h0 = RandomStreams(seed=4), T.dvector("h0")
+    h, _ = theano.scan(lambda h: h * stream.normal((3,)), outputs_info=h0, n_steps=8, checkpoint=3)
+    with pytest.raises(UnsupportedError, match="MRG_RandomStreams"):
+        theano.grad(h[-1].sum(), h0)
 
 
 # ------------------------------------------------------------------------------------- forward
