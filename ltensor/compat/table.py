@@ -135,10 +135,8 @@ MODULES: Final[dict[str, Module]] = {
                 name: f"theano.{name}"
                 for name in ["compile", "gof", "gradient", "printing", "scalar", "tensor"]
             },
-            **_at(
-                "ltensor",
-                "function shared scan scan_checkpoints map reduce foldl foldr clone dot In Out Param",
-            ),
+            **_at("ltensor", "function shared scan map reduce foldl foldr clone dot In Out Param"),
+            **_at("ltensor", "scan_checkpoints"),
             **_at("ltensor", "Mode OpFromGraph as_op SharedVariable Function FunctionMaker"),
             **_at("ltensor", "Op Apply Variable Constant Type grad Rop Lop pp OrderedUpdates"),
             **_at("ltensor", "jacobian hessian predefined_modes ProfileStats"),

@@ -204,6 +204,9 @@ class Builder(ComplexArithmetic):
         a, b = self._pair(a, b)
         if is_float(a.dtype):
             return self._float_floor_div(a, b)
+        bits = self._power_of_two(b)
+        if bits is not None:
+            return self.pure("ashr" if is_signed(a.dtype) else "lshr", a.dtype, (a, bits))
         a, b = self._safe_divisor(a, b)
         quotient = self.int_divide(a, b)
         if not is_signed(a.dtype):
@@ -233,12 +236,21 @@ class Builder(ComplexArithmetic):
             wrong = self.and_(self.ne(rest, 0), self.ne(self.lt(rest, 0), self.lt(b, 0)))
             adjusted = self.select(wrong, self.add(rest, b), rest)
             return self.select(self.eq(rest, 0), self.copysign(rest, b), adjusted)
+        if self._power_of_two(b) is not None:
+            return self.and_(a, self.const(self._number(b) - 1, a.dtype))
         a, b = self._safe_divisor(a, b)
         rest = self.remainder(a, b)
         if not is_signed(a.dtype):
             return rest
         wrong = self.and_(self.ne(rest, 0), self.lt(self.xor(rest, b), 0))
         return self.select(wrong, self.add(rest, b), rest)
+
+    def _power_of_two(self, divisor: Value) -> Value | None:
+        """The number of bits to shift by in place of a division by a constant."""
+        known = self._number(divisor)
+        if known is None or known < 1 or known & (known - 1):
+            return None
+        return self.const(known.bit_length() - 1, divisor.dtype)
 
     def _safe_divisor(self, a: Value, b: Value) -> tuple[Value, Value]:
         known = self._number(b)

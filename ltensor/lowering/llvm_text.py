@@ -154,7 +154,7 @@ class InstructionText:
             if op in ("div", "rem"):
                 op = ("s" if first.startswith("int") else "u") + op
             return self.put(f"{op} {kind} {args[0]}, {args[1]}")
-        if op in ("and", "or", "xor", "lshr"):
+        if op in ("and", "or", "xor", "lshr", "ashr"):
             return self.put(f"{op} {kind} {args[0]}, {args[1]}")
         if op == "neg":
             return self.put(f"fneg {kind} {args[0]}")

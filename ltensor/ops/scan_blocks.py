@@ -183,7 +183,7 @@ def _after(
     return set_flags(concatenate([old, trace[-depth:]], axis=0), like.type.broadcastable)
 
 
-# ------------------------------------------------------------------------------------- rows by block
+# ------------------------------------------------------------------------------------- rows
 
 
 def padded(rows: Variable, size: Variable, steps: Variable, at_end: bool = False) -> Variable:
@@ -274,7 +274,7 @@ def _counting(sequence: Variable) -> bool | None:
 
 
 def _parts(node: Apply) -> tuple[Variable, Variable, Variable, Variable] | None:
-    """Of a slice made by `in_blocks`: number and size of the block, number of steps in all and in it."""
+    """Of a slice made by `in_blocks`: number of the block, its size, steps in all and in it."""
     if not isinstance(node.op, Subtensor) or node.op.idx_list != (("int64", "int64", None),):
         return None
     _, start, stop = node.inputs

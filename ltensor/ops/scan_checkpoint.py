@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ltensor.config import config
+from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant
 from ltensor.ir.graph import Constant, Variable, substitute
-from ltensor.ir.types import DisconnectedType, disconnected_type
+from ltensor.ir.types import DisconnectedType, TensorType, disconnected_type
 from ltensor.ops.arithmetic import add, maximum, mul, switch
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import le
@@ -25,15 +27,55 @@ def root_size(n: Variable) -> Variable:
     return maximum(cast(root, "int64"), constant(1, dtype="int64"))
 
 
-def size_within(budget: int, n: Variable, traces: Sequence[Variable]) -> Variable:
-    """All steps in one block if the rows of ``traces`` fit into ``budget`` bytes, else the root."""
+def given_size(op: Any, n: Variable) -> Variable | None:
+    """The size of blocks that the program asks for; None if it does not.
+
+    Raises
+    ------
+    UnsupportedError
+        If the loop cannot be cut into blocks.
+    """
+    if not op.checkpoint or not _can_be_cut(op):
+        return None
+    generator = _generator(op)
+    if generator is not None:
+        raise UnsupportedError(
+            f"the gradient of scan {op.name} with checkpoint: the state of its random numbers "
+            f"({generator.type}) cannot be kept by block. Draw from MRG_RandomStreams or "
+            "PhiloxStreams, or leave checkpoint out."
+        )
+    if op.checkpoint == "auto":
+        return root_size(n)
+    return constant(int(op.checkpoint), dtype="int64")
+
+
+def size_within_budget(op: Any, n: Variable, traces: Sequence[Variable]) -> Variable | None:
+    """The size of blocks within ``config.scan.memory_budget``; None if no blocks are needed.
+
+    The rows of ``traces`` are what the gradient of the whole loop would keep. All steps are one
+    block if they fit, which is only known when the loop runs.
+    """
+    budget = int(config.scan.memory_budget)
+    if budget <= 0 or op.checkpoint is not None or not traces:
+        return None
+    if not _can_be_cut(op) or _generator(op) is not None:
+        return None
     per_step = []
     for trace in traces:
         item = constant(dt.item_size(trace.type.dtype), dtype="int64")
         per_step.append(mul(item, *dims_of(trace)[1:]) if trace.type.ndim > 1 else item)
     row = per_step[0] if len(per_step) == 1 else add(*per_step)
-    fits = le(mul(n, row), constant(budget, dtype="int64"))
-    return switch(fits, maximum(n, constant(1, dtype="int64")), root_size(n))
+    fits = le(mul(cast(n, "int64"), row), constant(budget, dtype="int64"))
+    return switch(fits, maximum(cast(n, "int64"), constant(1, dtype="int64")), root_size(n))
+
+
+def _can_be_cut(op: Any) -> bool:
+    return not op.has_stop and op.truncate < 0
+
+
+def _generator(op: Any) -> Variable | None:
+    """A carry that is no array: there are no arrays of such."""
+    return next((v for v in op.inner_carries() if not isinstance(v.type, TensorType)), None)
 
 
 def checkpointed_pullback(

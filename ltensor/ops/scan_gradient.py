@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ltensor.config import config
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant, constant_value
@@ -33,8 +32,9 @@ from ltensor.ops.keep_or_recompute import invariants, values_to_keep
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan import Scan
 from ltensor.ops.scan_blocks import windows
-from ltensor.ops.scan_checkpoint import checkpointed_pullback, root_size, size_within
+from ltensor.ops.scan_checkpoint import checkpointed_pullback, given_size, size_within_budget
 from ltensor.ops.scan_sizes import use_known_shapes
+from ltensor.ops.scan_undefined import mark_undefined, split_undefined
 from ltensor.ops.shape import dims_of, restore_flags, shape_i
 
 
@@ -168,6 +168,7 @@ class _Backward:
         wrt_carries = [inner_carries[number] for number, _ in moving]
         wrt = [*wrt_seqs, *wrt_taps, *wrt_carries, *wrt_refs, *parts]
         found = dict(zip(wrt, pullback(starts, cotangents, wrt), strict=True))
+        found, self.undefined = split_undefined(found)
         next_states = [
             self._contribution(found[v], variable)
             for v, (_, _, variable) in zip(wrt_taps, states, strict=True)
@@ -475,7 +476,7 @@ class _Backward:
                 ref_grads[variable] = window.gradient(blocks, outer[variable], outer[window.n])
         for variable, ref in zip(op.inner_refs(), self.refs, strict=True):
             results.append(ref_grads.get(variable, _nothing(ref)))
-        return results
+        return mark_undefined(op, self.outputs[0].owner, results, self.undefined, self.windows)
 
 
 def _some_steps(steps: Variable) -> bool:
@@ -517,24 +518,11 @@ def scan_pullback(
     op: Scan, inputs: list[Variable], outputs: list[Variable], output_grads: list[Any]
 ) -> list[Any]:
     """Gradients of a scan node with respect to its inputs."""
-    if op.has_stop or op.truncate >= 0 or op.checkpoint == 0:
-        return _Backward(op, inputs, outputs, output_grads).build()
-    generator = next((v for v in op.inner_carries() if not isinstance(v.type, TensorType)), None)
-    if op.checkpoint is not None:
-        if generator is not None:
-            raise UnsupportedError(
-                f"the gradient of scan {op.name} with checkpoint: the state of its random numbers "
-                f"({generator.type}) cannot be kept by block. Draw from MRG_RandomStreams or "
-                "PhiloxStreams, or leave checkpoint out."
-            )
-        n = cast(inputs[0], "int64")
-        given = op.checkpoint
-        size = root_size(n) if given == "auto" else constant(int(given), dtype="int64")
-        return checkpointed_pullback(op, inputs, output_grads, size)
-    plain = _Backward(op, inputs, outputs, output_grads)
-    gradients = plain.build()
-    budget = int(config.scan.memory_budget)
-    if budget > 0 and plain.read_traces and generator is None:
-        size = size_within(budget, cast(inputs[0], "int64"), plain.read_traces)
-        return checkpointed_pullback(op, inputs, output_grads, size)
-    return gradients
+    size = given_size(op, inputs[0])
+    if size is None:
+        plain = _Backward(op, inputs, outputs, output_grads)
+        gradients = plain.build()
+        size = size_within_budget(op, inputs[0], plain.read_traces)
+        if size is None:
+            return gradients
+    return checkpointed_pullback(op, inputs, output_grads, size)

@@ -1,8 +1,8 @@
 """The pass ``scan_checkpoint``: a loop that its gradient runs in blocks is not run apart as well.
 
-The gradient of a scan with ``checkpoint`` runs the loop again in blocks (`ltensor.ops.scan_blocks`).
-If the program reads the last rows of the loop only, they are read from the loop over blocks; if it
-keeps all rows, the states between blocks are among them, and nothing is run again.
+The gradient of a scan with ``checkpoint`` runs the loop in blocks (`ltensor.ops.scan_blocks`). If
+the program reads the last rows of the loop only, they are read from the loop over blocks; if it
+keeps all rows, the states between blocks are among them.
 """
 
 from __future__ import annotations

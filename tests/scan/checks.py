@@ -80,6 +80,16 @@ def check_gradients(
         cost = sum((g * (k + 2) + g**2).sum() for k, g in enumerate(gradients))
 
 
+def check_optimized_gradients(*arguments: Any, **options: Any) -> None:
+    """As `check_gradients`, in the one mode that programs run in."""
+    check_gradients(*arguments, modes=MODES[1:], **options)
+
+
+def uniform(*shape: int, seed: int = 0) -> Any:
+    """Numbers between -1 and 1, always the same ones."""
+    return np.random.RandomState(seed + sum(shape)).uniform(-1, 1, shape)
+
+
 def scans(function: Any) -> list[Any]:
     """The scan nodes of a compiled function, outermost level."""
     return [n for n in function.maker.fgraph.toposort() if isinstance(n.op, Scan)]

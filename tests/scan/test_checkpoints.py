@@ -1,4 +1,4 @@
-"""Gradients that keep some states only: the same numbers as those of the plain loop, less memory."""
+"""Gradients that keep some states only: the numbers of the plain loop in less memory."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_budget_decides_at_run_time() -> None:
             np.testing.assert_allclose(have, want, rtol=1e-10)
 
 
-# ------------------------------------------------------------------------------------- scan_checkpoints
+# ------------------------------------------------------------------------------- scan_checkpoints
 
 
 def test_scan_checkpoints_returns_states_at_ends_of_blocks() -> None:
