@@ -3,6 +3,7 @@
 from ltensor.ops import (  # noqa: F401
     add_product,
     advanced,
+    aligned,
     alloc,
     arithmetic,
     batched,

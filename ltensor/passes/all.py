@@ -9,6 +9,7 @@ from ltensor.passes import (  # noqa: F401
     lazy_branches,
     scan_accumulate,
     scan_checkpoint,
+    scan_concat_products,
     scan_constant_slots,
     scan_equal_slots,
     scan_history,

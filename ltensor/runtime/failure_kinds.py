@@ -110,6 +110,7 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     "mismatch": (ValueError, _mismatch),
     "reshape": (ValueError, _reshape),
     "dot": (ValueError, _dot),
+    "aligned": (ValueError, _detail("Shape mismatch: x has {0} cols but y has {1} rows")),
     "index": (IndexError, _index),
     "memory": (MemoryError, _fixed("not enough memory for the new value of a shared variable")),
     "too_large": (

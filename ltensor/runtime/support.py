@@ -14,7 +14,7 @@ import threading
 import numpy as np
 
 from ltensor.lowering import jit
-from ltensor.runtime import layout
+from ltensor.runtime import array_memory, layout
 
 __all__ = ["DECLARATIONS", "RECORD_WORDS", "ensure_support", "support_text"]
 
@@ -74,8 +74,7 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 ; Make an output array, leave it and its data's address in the frame.
 ; Return that address, or null with an exception set.
 define ptr @lt_alloc_output(ptr %frame, i64 %slot, i32 %type, i32 %ndim, ptr %dims) nounwind {
-  %array = call ptr @lt_PyArray_New(ptr @lt_ndarray, i32 %ndim, ptr %dims, i32 %type, ptr null,
-                                    ptr null, i32 0, i32 0, ptr null)
+  %array = call ptr @lt_new_array(i32 %type, i32 %ndim, ptr %dims)
   %at = getelementptr i64, ptr %frame, i64 %slot
   store ptr %array, ptr %at
   %failed = icmp eq ptr %array, null
@@ -299,7 +298,8 @@ def support_text() -> str:
         f'@{name} = internal constant [{len(text) + 1} x i8] c"{text}\\00"'
         for name, text in _MESSAGES.items()
     ]
-    return "\n".join([*declarations, *messages, body])
+    arrays = array_memory.module_text(_SCALAR_DTYPES)
+    return "\n".join([*declarations, *messages, body, arrays])
 
 
 def _array_api() -> ctypes.Array[ctypes.c_void_p]:
@@ -327,7 +327,8 @@ def _load() -> jit.CompiledModule:
     create = _array_api()[_API_PYARRAY_NEW]
     assert create is not None
     jit.register_symbol("lt_PyArray_New", create)
-    module = jit.compile_module(support_text())
+    module = jit.compile_module(support_text(), array_memory.block_symbols())
+    array_memory.install(module.addresses)
     for symbol in _EXPORTS:
         jit.register_symbol(symbol, module.address(symbol), module)
     return module
