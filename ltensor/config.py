@@ -35,6 +35,7 @@ __all__ = [
     "TypedParam",
     "change_flags",
     "config",
+    "flag_values",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -322,6 +323,11 @@ def _lookup(dotted: str) -> Any:
     for name in dotted.split("."):
         value = getattr(value, name)
     return value
+
+
+def flag_values() -> dict[str, Any]:
+    """All flags by their dotted names, with their present values."""
+    return {name: _lookup(name) for name in _FLAGS}
 
 
 # ------------------------------------------------------------------------- outside settings

@@ -682,6 +682,15 @@ class Builder(ComplexArithmetic):
         self.program.buffers.append(Buffer(pointer, dtype, dims, why))
         return View(dtype, pointer, dims)
 
+    def grow(self, slot: int, used: Value, size: Value) -> None:
+        """Make a buffer of the call at least ``size`` bytes large; its first ``used`` ones stay."""
+        self._epoch += 1
+        self.effect("grow", "void", (used, size), slot)
+
+    def remembered(self, number: int) -> Value:
+        """The address of a word that keeps its value between calls, 0 at first; a hint only."""
+        return self.pure("remembered", "ptr", (), number)
+
     def local(self, dtype: str) -> View:
         """A scalar in the native frame, for values that leave a branch."""
         number = len(self.program.locals)

@@ -260,24 +260,32 @@ def object_code(text: str, optimize: bool = False) -> bytes:
     LoweringError
         If LLVM refuses the text or the text uses an intrinsic outside the CPU's list.
     """
-    machine = host()
-    entry = object_cache.key(
-        text, str(optimize), machine.cpu, machine.features, machine.triple, *_versions()
-    )
-    data = object_cache.load(entry)
+    return _kept(object_name(text, optimize), lambda: text, optimize)
+
+
+def object_name(text: str, optimize: bool = False) -> str:
+    """Return the name under which the disk cache keeps the object code of *text*."""
+    return object_cache.key(text, str(optimize), *identity())
+
+
+def _kept(name: str, text: Callable[[], str], optimize: bool) -> bytes:
+    data = object_cache.load(name)
     if data is None:
+        source = text()
         with _lock:
-            data = bytes(_emitter().emit_object(_prepare(text, optimize)))
-        object_cache.store(entry, data)
+            data = bytes(_emitter().emit_object(_prepare(source, optimize)))
+        object_cache.store(name, data)
     return data
 
 
 @functools.cache
-def _versions() -> tuple[str, ...]:
-    """What code generation depends on besides the module and the machine."""
+def identity() -> tuple[str, ...]:
+    """Return what code generation depends on besides the module: the machine, LLVM's version."""
     import llvmlite
 
-    return llvmlite.__version__, str(_llvm().llvm_version_info)
+    machine, binding = host(), _llvm()
+    versions = llvmlite.__version__, str(binding.llvm_version_info)
+    return machine.cpu, machine.features, machine.triple, *versions
 
 
 # --- symbols ------------------------------------------------------------------------------------

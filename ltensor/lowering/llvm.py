@@ -520,6 +520,35 @@ class Renderer(InstructionText):
         self.start_block(have)
         self.registers[value] = self.put(f"load ptr, ptr %slot{slot}")
 
+    def do_grow(self, value: Value) -> None:
+        slot = value.attr
+        used, size = (self.scalar(a) for a in value.args)
+        grow, have, got = self.label("grow"), self.label("have"), self.label("got")
+        capacity = self.put(f"load i64, ptr %cap{slot}")
+        more = self.put(f"icmp ugt i64 {size}, {capacity}")
+        self.line(f"br i1 {more}, label %{grow}, label %{have}")
+        self.start_block(grow)
+        new = self.put(f"call ptr @lt_block_take(i64 {size})")
+        empty = self.put(f"icmp eq ptr {new}, null")
+        self.line(f"br i1 {empty}, label %out_of_memory, label %{got}")
+        self.start_block(got)
+        old = self.put(f"load ptr, ptr %slot{slot}")
+        self.declares.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+        self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {new}, ptr {old}, i64 {used}, i1 false)")
+        self.line(f"call void @lt_block_give(ptr {old})")
+        self.line(f"store ptr {new}, ptr %slot{slot}")
+        self.line(f"store i64 {size}, ptr %cap{slot}")
+        self.line(f"br label %{have}")
+        self.start_block(have)
+
+    def do_remembered(self, value: Value) -> None:
+        name = f"@lt_remembered{value.attr}"
+        self.declares.add(f"{name} = internal global i64 0")
+        self.registers[value] = name
+
+    def do_slot(self, value: Value) -> None:
+        self.registers[value] = self.put(f"load ptr, ptr %slot{value.attr}")
+
     def do_alloc_output(self, value: Value) -> None:
         slot, type_number = value.attr
         self.dims_words = max(self.dims_words, len(value.args))

@@ -17,6 +17,7 @@ from ltensor.ir.types import TensorType
 from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
 from ltensor.lowering.deferred import DeferredProducts
+from ltensor.lowering.growing import ABSENT, GrowingTraces
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.lowering.sequence_products import SequenceProducts
 from ltensor.lowering.sequence_values import SequenceValues
@@ -110,6 +111,7 @@ class ScanLowering:
         self.node = node
         self.op: Any = node.op
         self.deferred = DeferredProducts(node.op)
+        self.growing = GrowingTraces(self)
 
     # ------------------------------------------------------------- before the loop
 
@@ -135,6 +137,7 @@ class ScanLowering:
         outs = [self._out_trace(k, steps) for k in range(op.n_outs)]
         self.steps, self.seq_views, self.ref_values = steps, seq_views, ref_values
         self.states, self.outs = states, outs
+        self.growing.prepare()
         form = self._interchangeable()
         written_out = None if form is not None else small.find(self)
         if written_out is not None:
@@ -247,6 +250,9 @@ class ScanLowering:
             carried.append(b.const(0))
         with b.loop(self.steps, carries=carried, label=str(self.op)) as loop:
             self._receive(states, loop)
+            self.growing.step(loop.index)
+            for state in states:
+                self.growing.rows_before(state, loop.index)
             bound = self._bind(self.seq_views, states, self.ref_values, loop)
             extra = loop.carry[len(loop.carry) - bool(products.nodes) - bool(ahead.values) :]
             if products.nodes:
@@ -326,7 +332,7 @@ class ScanLowering:
         reason = ("trace", self.node, output.index)
         if self.op.has_stop:
             # its length is known after the loop: written to a temporary, copied if it is returned
-            return self.b.temporary(dtype, dims, reason)
+            return View(dtype, ABSENT, tuple(dims))
         return self.block.destination(output, dims, reason)
 
     def _carry_state(self, number: int, init: Variable) -> State:
@@ -529,6 +535,7 @@ class ScanLowering:
             done = self.steps if loop is None else loop.steps
         assert done is not None
         finals = None if loop is None else self._finals(loop)
+        self.growing.finish(done)
         for position, state in enumerate(self.states):
             variable = self.node.outputs[position]
             if state.trace is not None:

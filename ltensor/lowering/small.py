@@ -303,6 +303,7 @@ class SmallLoop:
 
     def _step(self, current: list[list[list[Any]]], loop: Loop) -> None:
         b, op, lowering = self.b, self.op, self.lowering
+        lowering.growing.step(loop.index)
         inputs = dict(self.invariant)
         slots = [*op.inner_taps(), *([v] for v in op.inner_carries())]
         for state, rows, variables in zip(lowering.states, current, slots, strict=True):

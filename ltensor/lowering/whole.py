@@ -259,7 +259,7 @@ def _is_private(pointer: Value) -> bool:
     """Whether a buffer belongs to the call (or is a constant): nobody else writes to it."""
     while pointer.op == "ptradd":
         pointer = pointer.args[0]
-    return pointer.op in ("ensure", "alloc_output", "table")
+    return pointer.op in ("ensure", "slot", "alloc_output", "table")
 
 
 def lower(function: Function, signature: Signature, frame: Any, name: str = "core") -> Lowered:

@@ -15,6 +15,7 @@ from ltensor.passes import (  # noqa: F401
     scan_history,
     scan_hoist,
     scan_merge,
+    scan_order,
     scan_outer_products,
     scan_prune,
     scan_sequence_products,

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
 from ltensor.ops.add_product import add_product
 from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.linalg import Dot
-from ltensor.ops.scan import Scan
 from ltensor.ops.shape import DimShuffle, dimshuffle
+from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Slot, remark
 
@@ -27,15 +27,13 @@ DTYPES = ("float32", "float64")
 
 def scan_outer_products(function: Function) -> Function:
     """Mark the products that loops accumulate."""
-    replacements: dict[Variable, Variable] = {}
-    for node in function.nodes:
-        if isinstance(node.op, Scan) and node.op.n_carries:
-            fresh = _marked(node)
-            if fresh is not None:
-                replacements.update(zip(node.outputs, fresh.outputs, strict=True))
-    if not replacements:
-        return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+
+    def change(node: Apply, _: Apply) -> dict[Variable, Variable] | None:
+        op: Any = node.op
+        fresh = _marked(node) if op.n_carries else None
+        return None if fresh is None else dict(zip(node.outputs, fresh.outputs, strict=True))
+
+    return change_scans(function, change)
 
 
 def _marked(node: Apply) -> Apply | None:

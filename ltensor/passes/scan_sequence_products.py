@@ -12,8 +12,8 @@ from typing import Any
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable, substitute
 from ltensor.ops.linalg import Dot
-from ltensor.ops.scan import Scan
 from ltensor.ops.sequence_product import SequenceProduct, sequence_product
+from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Who, remark
 
@@ -22,15 +22,13 @@ DTYPES = ("float32", "float64")
 
 def scan_sequence_products(function: Function) -> Function:
     """Mark the products of sequences' rows and invariants in every scan."""
-    replacements: dict[Variable, Variable] = {}
-    for node in function.nodes:
-        if isinstance(node.op, Scan) and not node.op.has_stop:
-            fresh = _marked(node)
-            if fresh is not None:
-                replacements.update(zip(node.outputs, fresh.outputs, strict=True))
-    if not replacements:
-        return function
-    return Function(function.inputs, substitute(function.outputs, replacements), function.name)
+
+    def change(node: Apply, _: Apply) -> dict[Variable, Variable] | None:
+        op: Any = node.op
+        fresh = _marked(node) if not op.has_stop else None
+        return None if fresh is None else dict(zip(node.outputs, fresh.outputs, strict=True))
+
+    return change_scans(function, change)
 
 
 def _marked(node: Apply) -> Apply | None:

@@ -34,10 +34,13 @@ from ltensor.ops.shape import set_flags
 from ltensor.ops.subtensor import Subtensor
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Slot, Who, remark
+from ltensor.passes.scan_apart import state_masks
 from ltensor.passes.sizes import Sizes
 
 #: operations of a joined step, beyond which values no longer stay in registers
 MOST_OPERATIONS = 64
+#: flops of an operation that is computed ahead, in lanes
+DEAR = 6
 INLINE = ("pointwise", "indexed", "shape")
 
 
@@ -229,6 +232,8 @@ class _Search:
             return "a step has products or loops of its own, so that nothing is gained"
         if kinds[0] != kinds[1]:
             return "one computes with scalars, the other with arrays"
+        if kinds[0] == "scalars" and self._costly_rows(pair):
+            return "what it computes from the rows alone is computed for many steps at once"
         if len(a.body.nodes) + len(b.body.nodes) > MOST_OPERATIONS:
             return "the step would be too large for the registers"
         if kinds[0] == "arrays":
@@ -255,6 +260,20 @@ class _Search:
                 continue
             if cut is None or self.sizes.same(self.sizes.of(seq)[0], steps):
                 pair.fed[number] = position
+
+    def _costly_rows(self, pair: _Pair) -> bool:
+        """Whether the second loop computes something dear of its fed rows without a state."""
+        op: Any = pair.second.op
+        masks = state_masks(op, [*op.inner_taps(), *([v] for v in op.inner_carries())])
+        fed = {v for k, v in enumerate(op.inner_seqs()) if k in pair.fed}
+        for node in op.body.nodes:
+            output = node.outputs[0]
+            if fed.isdisjoint(node.inputs) or masks.get(output, 0):
+                continue
+            fed.add(output)
+            if getattr(node.op, "cost", 0) > DEAR:
+                return True
+        return False
 
     def _same_rows(self, first: Apply, second: Apply) -> bool:
         keys = set()

@@ -34,6 +34,9 @@ class Plan:
         A transposed B is multiplied by dot products up to so many rows of A.
     pack_a_rows : int
         A is packed from so many rows on.
+    kept_k : int
+        Depth of the panels of a B that is packed once for many products: those of up to so many
+        columns of A never read C.
     """
 
     shapes: dict[int, tuple[int, ...]]
@@ -45,6 +48,7 @@ class Plan:
     far_rows: int = 16
     dot_rows: int = 8
     pack_a_rows: int = 256
+    kept_k: int = 512
 
     @classmethod
     def make(cls, el: Element) -> Plan:
