@@ -357,6 +357,8 @@ class Emulated:
         self._allocate = _ALLOCATE(self._alloc_output)
         symbols["lt_table"] = self._table.ctypes.data
         symbols["lt_alloc_output"] = ctypes.cast(self._allocate, ctypes.c_void_p).value or 0
+        self._adopt = _ADOPT(self._adopt_output)
+        symbols["lt_adopt_output"] = ctypes.cast(self._adopt, ctypes.c_void_p).value or 0
         symbols.update(libraries.addresses(function.program.calls))
         text = HostText(self.plan, geometry, jit.host().has_fma).render()
         if not kernels:
@@ -371,6 +373,16 @@ class Emulated:
         shape = tuple(dims[k] for k in range(rank))
         self._outputs[slot] = array = np.empty(shape, _DTYPES[number])
         return int(array.ctypes.data)
+
+    def _adopt_output(
+        self, frame: int, slot: int, number: int, rank: int, dims: Any, size: int, block: Any,
+        room: int,
+    ) -> int:  # fmt: skip
+        del room
+        data = self._alloc_output(frame, slot, number, rank, dims)
+        if size:
+            ctypes.memmove(data, block[0], size)
+        return data
 
     def __call__(self, *arrays: np.ndarray) -> list[np.ndarray]:
         """The outputs for ``arrays``."""
@@ -402,5 +414,16 @@ _ALLOCATE = ctypes.CFUNCTYPE(
     ctypes.c_int32,
     ctypes.c_int32,
     ctypes.POINTER(ctypes.c_int64),
+)
+_ADOPT = ctypes.CFUNCTYPE(
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_int32,
+    ctypes.c_int32,
+    ctypes.POINTER(ctypes.c_int64),
+    ctypes.c_int64,
+    ctypes.POINTER(ctypes.c_int64),
+    ctypes.c_int64,
 )
 _DTYPES = {int(np.dtype(name).num): np.dtype(name) for name in dt.ALL}

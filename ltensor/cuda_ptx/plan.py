@@ -28,6 +28,7 @@ _HOST_ONLY = {
     "slot": "reads an address that may change",
     "remembered": "reads what an earlier call left",
     "alloc_output": "allocates",
+    "adopt_output": "allocates",
     "check_flag": "reports an error",
     "frame": "reads the call frame",
     "table": "reads the table of addresses",

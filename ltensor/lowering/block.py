@@ -6,7 +6,7 @@ the ops' own ``emit`` and ``element`` declarations; this file knows kinds of ops
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -87,6 +87,8 @@ class Block:
         self._own: set[Variable] = set()
         #: joins whose buffer exists already, with the operands that have been written into it
         self.joined: dict[Apply, tuple[View, set[int]]] = {}
+        #: products of a loop's body -> their right operand as `kept_products` has packed it
+        self.kept: Mapping[Apply, Any] = {}
         self._checked: set[Any] = set()
         self._equal: dict[Value, Value] = {}
         # A loop reserves its results before it runs: what their sizes are made of comes first.

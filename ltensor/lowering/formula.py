@@ -237,6 +237,14 @@ def _select(_: Any, condition: Size, a: Size, b: Size) -> Size:
     return Size(text, chosen, 0, a.natural and b.natural)
 
 
+def _and(_: Any, a: Size, b: Size) -> Size:
+    return Size(f"{a.within(_SUM)} and {b.within(_SUM)}", _both(a, b, min), 0)
+
+
+def _or(_: Any, a: Size, b: Size) -> Size:
+    return Size(f"{a.within(_SUM)} or {b.within(_SUM)}", _both(a, b, max), 0)
+
+
 def _divide(_: Any, a: Size, b: Size) -> Size:
     total = None if b.number == 0 else _both(a, b, _toward_zero)
     return Size(f"{a.within(_PRODUCT)} // {b.within(_ATOM)}", total, _PRODUCT, a.natural)
@@ -255,5 +263,7 @@ _READERS: dict[str, Callable[..., Size]] = {
     "max": _most,
     "cmp": _compare,
     "select": _select,
+    "and": _and,
+    "or": _or,
     "div": _divide,
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ltensor.ir import dtypes as dt
+from ltensor.ir.graph import Variable
 from ltensor.lowering.program import Buffer, Value, View
 
 if TYPE_CHECKING:
@@ -99,6 +100,17 @@ class GrowingTraces:
         if self.before is not None:
             self.b.raw_store(self.before, 0, done)
         self.renew()
+
+    def handed_over(self, holder: Any, variable: Variable, view: View) -> View:
+        """``view`` of a trace; if it is returned, the block of the trace becomes the output's."""
+        destinations = self.lowering.block.destinations
+        adopt = getattr(destinations.get(variable), "adopt", None)
+        for owner, slot, _, _ in self.slots:
+            if owner is holder and adopt is not None:
+                del destinations[variable]
+                adopted: View = adopt(view, slot)
+                return adopted
+        return view
 
     def _trace(self, holder: Any) -> View:
         view = self.lowering.outs[holder] if isinstance(holder, int) else holder.trace

@@ -1,8 +1,8 @@
 """The one place that owns llvmlite: target machine, engines, symbol table, object code (layer 4).
 
 Text of LLVM IR goes in, machine code at an address comes out. Everything else in the package sees
-only `host`, `compile_module`, `object_code`, `link_object` and `register_symbol`. llvmlite is
-imported on first use, so that importing ltensor does not pay for it.
+only `host`, `compile_module`, `compile_library`, `object_code`, `link_object` and `register_symbol`.
+llvmlite is imported on first use, so that importing ltensor does not pay for it.
 
 Note [Engines by generation]. One MCJIT engine serves many modules: an engine of its own per
 function costs 0.9 MB, a module in a shared engine 0.01 MB. MCJIT gives memory back only when a
@@ -35,10 +35,13 @@ __all__ = [
     "Host",
     "LoweringError",
     "UndefinedSymbol",
+    "compile_library",
     "compile_module",
     "host",
+    "identity",
     "link_object",
     "object_code",
+    "object_name",
     "register_symbol",
 ]
 
@@ -392,16 +395,21 @@ class CompiledModule:
 
     Attributes
     ----------
-    text : str
-        The LLVM IR it was made from.
+    source : str or callable
+        The LLVM IR it was made from, or what gives it.
     addresses : dict
         Address of every function and variable that the module defines for others.
     """
 
-    text: str
+    source: str | Callable[[], str] = field(repr=False)
     addresses: Mapping[str, int]
     optimized: bool = False
     _keepalive: tuple[object, ...] = field(default=(), repr=False)
+
+    @property
+    def text(self) -> str:
+        """The LLVM IR it was made from."""
+        return self.source if isinstance(self.source, str) else self.source()
 
     def address(self, name: str) -> int:
         """Return the address of the function or global *name*."""
@@ -435,7 +443,7 @@ def link_object(
     data: bytes,
     symbols: Mapping[str, int] | None = None,
     *,
-    text: str = "",
+    text: str | Callable[[], str] = "",
     optimized: bool = False,
 ) -> CompiledModule:
     """Load object code made by `object_code` and resolve its external symbols by name.
@@ -446,6 +454,8 @@ def link_object(
         What `object_code` returned, in this process or another on the same kind of host.
     symbols
         Addresses of external symbols; they go before registered ones and those of the process.
+    text
+        The module's IR or what gives it, for listings.
 
     Raises
     ------
@@ -455,7 +465,10 @@ def link_object(
     global _current
     with _lock:
         is_elf = object_file.is_elf64(data)
-        names = object_file.read_symbols(data) if is_elf else _declared_symbols(text)
+        if is_elf:
+            names = object_file.read_symbols(data)
+        else:
+            names = _declared_symbols(text if isinstance(text, str) else text())
         resolved = _resolve(names.undefined, symbols or {})
         add_symbol: Callable[[str, int], None] = _llvm().add_symbol
         for name, address in resolved.items():
@@ -496,3 +509,26 @@ def compile_module(
     42
     """
     return link_object(object_code(text, optimize), symbols, text=text, optimized=optimize)
+
+
+def compile_library(
+    label: str,
+    text: Callable[[], str],
+    symbols: Mapping[str, int] | None = None,
+    *,
+    optimize: bool = False,
+) -> CompiledModule:
+    """As `compile_module` for a part of the run time, whose text need not be made if it is kept.
+
+    Parameters
+    ----------
+    label
+        With ltensor's own sources it determines the text.
+    text
+        Gives the module.
+    """
+    sources = object_cache.sources()
+    if sources is None:
+        return compile_module(text(), symbols, optimize=optimize)
+    name = object_cache.key("library", label, sources, str(optimize), *identity())
+    return link_object(_kept(name, text, optimize), symbols, text=text, optimized=optimize)

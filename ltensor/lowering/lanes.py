@@ -17,6 +17,7 @@ _SERIAL_ONLY = frozenset(
         "slot",
         "remembered",
         "alloc_output",
+        "adopt_output",
         "ptradd",
         "local",
     )

@@ -28,7 +28,7 @@ def addresses(symbols: Iterable[str]) -> dict[str, int]:
             found[symbol] = block_pool.address(symbol)
         elif symbol.startswith("lt_rng_"):
             found[symbol] = _random().address(symbol)
-        elif symbol.startswith(("lt_matmul", "lt_gemm")):
+        elif symbol.startswith(("lt_matmul", "lt_gemm", "lt_keep")):
             from ltensor.lowering.gemm import dispatch
 
             found[symbol] = dispatch.addresses(_DTYPES[symbol.rsplit("_", 1)[1]])[symbol]

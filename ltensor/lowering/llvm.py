@@ -566,6 +566,25 @@ class Renderer(InstructionText):
         self.start_block(good)
         self.registers[value] = made
 
+    def do_adopt_output(self, value: Value) -> None:
+        slot, type_number, block = value.attr
+        *sizes, size = value.args
+        self.dims_words = max(self.dims_words, len(sizes))
+        for k, dim in enumerate(sizes):
+            where = self.put(f"getelementptr i64, ptr %dims, i64 {k}")
+            self.line(f"store i64 {self.scalar(dim)}, ptr {where}")
+        self.declares.add("declare ptr @lt_adopt_output(ptr, i64, i32, i32, ptr, i64, ptr, ptr)")
+        made = self.put(
+            f"call ptr @lt_adopt_output(ptr %frame, i64 {slot}, i32 {type_number}, "
+            f"i32 {len(sizes)}, ptr %dims, i64 {self.scalar(size)}, ptr %slot{block}, "
+            f"ptr %cap{block})"
+        )
+        empty = self.put(f"icmp eq ptr {made}, null")
+        good = self.label("made")
+        self.line(f"br i1 {empty}, label %out_of_memory, label %{good}")
+        self.start_block(good)
+        self.registers[value] = made
+
     def do_local(self, value: Value) -> None:
         self.registers[value] = f"%local{value.attr}"
 

@@ -11,6 +11,7 @@ full disk, only means that nothing is kept.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
@@ -35,6 +36,25 @@ def folder() -> Path | None:
     return Path(base) / "ltensor"
 
 
+@functools.cache
+def sources() -> str | None:
+    """A hash of ltensor's source files by path, size and time; None if they are no files."""
+    found: list[tuple[str, int, int]] = []
+    folders = [str(Path(__file__).parent.parent)]
+    try:
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".py"):
+                        status = entry.stat()
+                        found.append((entry.path, status.st_size, status.st_mtime_ns))
+                    elif entry.is_dir() and entry.name != "__pycache__":
+                        folders.append(entry.path)
+    except OSError:
+        return None
+    return hashlib.blake2b(repr(sorted(found)).encode(), digest_size=20).hexdigest()
+
+
 def key(*parts: str) -> str:
     """The name of the entry for a module and the settings it was compiled with."""
     digest = hashlib.blake2b(digest_size=20)
@@ -45,21 +65,29 @@ def key(*parts: str) -> str:
     return digest.hexdigest()
 
 
-def load(name: str) -> bytes | None:
-    """The object code of an entry, or None if there is none that is whole."""
+def load(name: str, kind: str = "o") -> bytes | None:
+    """What an entry holds, or None if there is none that is whole.
+
+    Parameters
+    ----------
+    name : str
+        Made by `key`.
+    kind : str
+        ``'o'`` for object code, ``'plan'`` for compiled functions (`ltensor.runtime.plans`).
+    """
     where = folder()
     if where is None:
         return None
     try:
-        data = (where / f"{name}.o").read_bytes()
+        data = (where / f"{name}.{kind}").read_bytes()
     except OSError:
         return None
     check, code = data[:20], data[20:]
     return code if hashlib.blake2b(code, digest_size=20).digest() == check else None
 
 
-def store(name: str, code: bytes) -> None:
-    """Keep object code; failing to is no error."""
+def store(name: str, code: bytes, kind: str = "o") -> None:
+    """Keep object code, or the plan of a compiled function; failing to is no error."""
     global _written
     where = folder()
     if where is None:
@@ -70,7 +98,7 @@ def store(name: str, code: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=where, prefix=".new-")
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.blake2b(code, digest_size=20).digest() + code)
-        os.replace(temporary, where / f"{name}.o")
+        os.replace(temporary, where / f"{name}.{kind}")
         temporary = None
     except OSError:
         pass
@@ -93,7 +121,9 @@ def _entries() -> list[tuple[float, int, Path]]:
     where = folder()
     found = []
     if where is not None and where.is_dir():
-        for path in where.glob("*.o"):
+        for path in where.iterdir():
+            if path.suffix not in (".o", ".plan"):
+                continue
             with contextlib.suppress(OSError):
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))

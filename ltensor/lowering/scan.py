@@ -17,6 +17,7 @@ from ltensor.ir.types import TensorType
 from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
 from ltensor.lowering.deferred import DeferredProducts
+from ltensor.lowering.kept_products import Kept, KeptProducts
 from ltensor.lowering.growing import ABSENT, GrowingTraces
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.lowering.sequence_products import SequenceProducts
@@ -111,6 +112,7 @@ class ScanLowering:
         self.node = node
         self.op: Any = node.op
         self.deferred = DeferredProducts(node.op)
+        self.kept: dict[Apply, Kept] = {}
         self.growing = GrowingTraces(self)
 
     # ------------------------------------------------------------- before the loop
@@ -240,9 +242,11 @@ class ScanLowering:
         if deferred.pairs:
             deferred.prepare(self)
             carried.append(b.const(0))
+        keeper = KeptProducts(self)
+        self.kept = keeper.prepare()
         products = SequenceProducts(self)
         if products.nodes:
-            products.prepare()
+            products.prepare(keeper)
             carried.append(b.const(0))
         ahead = SequenceValues(self)
         if ahead.values:
@@ -440,6 +444,7 @@ class ScanLowering:
             gathered = {v: place for v, place in gathered.items() if v not in destinations}
             destinations.update(gathered)
         inner = Block(self.context, deferred.body, bound, destinations)
+        inner.kept = self.kept
         inner.run()
         for position in sorted(direct):
             variable = results[position]
@@ -539,7 +544,8 @@ class ScanLowering:
         for position, state in enumerate(self.states):
             variable = self.node.outputs[position]
             if state.trace is not None:
-                block.bound[variable] = self._cut(state.trace, done)
+                cut = self._cut(state.trace, done)
+                block.bound[variable] = self.growing.handed_over(state, variable, cut)
             elif finals is None:
                 assert state.last is not None
                 last = b.row(state.last, 0) if state.is_carry else state.last
@@ -555,7 +561,8 @@ class ScanLowering:
             variable = self.node.outputs[op.n_taps + op.n_carries + number]
             trace = place.whole() if isinstance(place, _Unsized) else place
             last_only = op.keep[op.n_taps + number] is not None
-            block.bound[variable] = trace if last_only else self._cut(trace, done)
+            cut = trace if last_only else self._cut(trace, done)
+            block.bound[variable] = self.growing.handed_over(number, variable, cut)
         if op.has_stop:
             block.bound[self.node.outputs[-1]] = done
 

@@ -15,6 +15,7 @@ from ltensor.ops.linalg import matrix_strides, product_symbol, scalar_arguments
 from ltensor.ops.sequence_product import SequenceProduct
 
 if TYPE_CHECKING:
+    from ltensor.lowering.kept_products import Kept, KeptProducts
     from ltensor.lowering.scan import ScanLowering
 
 #: rows of a block
@@ -38,8 +39,8 @@ class SequenceProducts:
             if isinstance(view, View) and view.dense and isinstance(matrix, View):
                 self.nodes.append((node, view, matrix))
 
-    def prepare(self) -> None:
-        """Check the sizes and reserve the buffers, before the loop."""
+    def prepare(self, keeper: KeptProducts) -> None:
+        """Check the sizes, reserve the buffers and pack the matrices, before the loop."""
         b, lowering = self.lowering.b, self.lowering
         idle = b.le(lowering.steps, 0)
         most: Any = b.const(1)
@@ -52,7 +53,11 @@ class SequenceProducts:
         many = b.max(b.int_divide(b.const(ROWS), most), b.const(1))
         self.steps = b.max(b.min(many, lowering.steps), b.const(1))
         self.buffers = []
+        self.kept: list[Kept] = []
+        blocks = b.int_divide(lowering.steps, self.steps)
         for node, view, matrix in self.nodes:
+            rows = b.mul(self.steps, b.size(view.dims[1:-1]))
+            self.kept.append(keeper.keep(matrix, node.inputs[1], rows, blocks))
             dims = (self.steps, *view.dims[1:-1], matrix.dims[1])
             reason = ("block", node.outputs[0])
             self.buffers.append(b.temporary(view.dtype, dims, reason))
@@ -62,23 +67,27 @@ class SequenceProducts:
         b = self.lowering.b
         with b.if_(b.eq(position, 0)):
             count = b.min(self.steps, b.sub(self.lowering.steps, step))
-            for (_, view, matrix), buffer in zip(self.nodes, self.buffers, strict=True):
-                self._fill(view, matrix, buffer, step, count)
+            for (_, view, matrix), kept, buffer in zip(
+                self.nodes, self.kept, self.buffers, strict=True
+            ):
+                self._fill(view, matrix, kept, buffer, step, count)
         return {
             node.outputs[0]: b.row(buffer, position)
             for (node, _, _), buffer in zip(self.nodes, self.buffers, strict=True)
         }
 
-    def _fill(self, view: View, matrix: View, buffer: View, step: Value, count: Value) -> None:
+    def _fill(
+        self, view: View, matrix: View, kept: Kept, buffer: View, step: Value, count: Value
+    ) -> None:
         b = self.lowering.b
         depth, columns = matrix.dims
         rows = b.mul(count, b.size(view.dims[1:-1]))
         b.call(
-            product_symbol(view.dtype),
+            product_symbol(view.dtype, "matmul_kept"),
             [
-                rows, columns, depth,
+                kept.rows, rows, columns, depth,
                 b.shifted(b.row(view, step), 0), depth, b.const(1),
-                b.shifted(matrix, 0), *matrix_strides(b, matrix),
+                kept.pointer, *matrix_strides(b, matrix),
                 buffer.pointer, columns,
                 *scalar_arguments(b, view.dtype, 1, 0),
             ],

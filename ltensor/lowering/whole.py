@@ -184,6 +184,17 @@ class WholeFunction:
             self.b.program.buffers.append(Buffer(pointer, kind.dtype, tuple(dims), reason))
             return View(kind.dtype, pointer, tuple(dims))
 
+        def adopt(view: View, block: int) -> View:
+            """The output from a dense buffer that nobody else needs: number ``block`` of the call."""
+            b, dims = self.b, view.dims
+            room = b.fits_memory(kind.dtype, dims)
+            b.check(room, "too_large", variable.owner, dims, (kind.ndim,))
+            size = b.byte_size(kind.dtype, dims)
+            attr = (self.frame.output_object(number), int(np.dtype(kind.dtype).num), block)
+            pointer = b.effect("adopt_output", "ptr", (*dims, size), attr)
+            return View(kind.dtype, pointer, dims)
+
+        provide.adopt = adopt  # type: ignore[attr-defined]
         return provide
 
     def _commit(self, block: Block, news: Sequence[Variable], cells: list[Value]) -> None:
@@ -259,7 +270,7 @@ def _is_private(pointer: Value) -> bool:
     """Whether a buffer belongs to the call (or is a constant): nobody else writes to it."""
     while pointer.op == "ptradd":
         pointer = pointer.args[0]
-    return pointer.op in ("ensure", "slot", "alloc_output", "table")
+    return pointer.op in ("ensure", "slot", "alloc_output", "adopt_output", "table")
 
 
 def lower(function: Function, signature: Signature, frame: Any, name: str = "core") -> Lowered:

@@ -87,7 +87,7 @@ class BatchedDot(DeclaredOp):
         place = target if out == dtype else b.temporary(dtype, target.dims)
         batch, rows, columns = place.dims
         b.call(
-            product_symbol(dtype, batched=True),
+            product_symbol(dtype, form="matmul_batched"),
             [
                 batch, rows, columns, x.dims[2],
                 b.shifted(x, 0), *matrix_strides(b, x),

@@ -17,14 +17,18 @@ from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of, dimshuffle, reshape, set_flags
 
 
-def product_symbol(dtype: str, batched: bool = False) -> str:
-    """The run time's product of matrices of ``dtype``: ``lt_matmul_f32``."""
+def product_symbol(dtype: str, form: str = "matmul") -> str:
+    """The run time's product of matrices of ``dtype``: ``lt_matmul_f32``.
+
+    Other forms: ``matmul_batched``, and for real floats ``matmul_kept``, whose right operand may
+    have been packed by ``keep``.
+    """
     names = {"bool": "bool", "complex64": "c64", "complex128": "c128"}
     short = names.get(dtype)
     if short is None:
         bits = dtype.lstrip("uintfloa")
         short = f"{dtype[0]}{bits}"
-    return f"lt_matmul_batched_{short}" if batched else f"lt_matmul_{short}"
+    return f"lt_{form}_{short}"
 
 
 def scalar_arguments(b: Any, dtype: str, alpha: float, beta: float) -> list[Any]:
@@ -159,7 +163,7 @@ class Dot(DeclaredOp):
         target = k.output(0)
         place = target if out == dtype else b.temporary(dtype, target.dims)
         if not _by_rows(b, place, x, y, dtype):
-            _product(b, place, x, y, dtype)
+            _product(b, place, x, y, dtype, k.block.kept.get(k.node))
         if place is not target:
             convert_into(b, target, place)
 
@@ -203,20 +207,24 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
     return True
 
 
-def _product(b: Any, target: Any, x: Any, y: Any, dtype: str) -> None:
-    """``target = x y`` for dense ``target``, by the run time's product."""
+def _product(b: Any, target: Any, x: Any, y: Any, dtype: str, kept: Any = None) -> None:
+    """``target = x y`` for dense ``target``, by the run time's product.
+
+    ``kept`` is ``y`` as it was packed before a loop: for how many rows of ``x``, and where.
+    """
     one, zero = b.const(1), b.const(0)
     xs, ys = matrix_strides(b, x), matrix_strides(b, y)
     rows, inner = (x.dims[0], x.dims[1]) if x.ndim == 2 else (one, x.dims[0])
     columns = y.dims[1] if y.ndim == 2 else one
     a_strides = xs if x.ndim == 2 else (zero, xs[0])
     b_strides = ys if y.ndim == 2 else (ys[0], one)
+    first, right = ([], b.shifted(y, 0)) if kept is None else ([kept.rows], kept.pointer)
     b.call(
-        product_symbol(dtype),
+        product_symbol(dtype, "matmul" if kept is None else "matmul_kept"),
         [
-            rows, columns, inner,
+            *first, rows, columns, inner,
             b.shifted(x, 0), *a_strides,
-            b.shifted(y, 0), *b_strides,
+            right, *b_strides,
             b.shifted(target, 0), columns,
             *scalar_arguments(b, dtype, 1, 0),
         ],

@@ -77,7 +77,7 @@ class Scan(DeclaredOp):
         self.keep = tuple(keep) if keep is not None else (None,) * (len(self.lags) + n_outs)
         self.truncate = truncate
         self.name = name
-        #: of a gradient, told by `f.explain()`: (name, op, source) of forward values that it
+        #: of a gradient, told by `f.explain()` only: (name, op, source) of forward values that it
         #: computes again instead of reading kept ones
         self.computed_again: tuple[tuple[str | None, Op, Source | None], ...] = ()
         #: how its gradient keeps the states (`ltensor.ops.scan_checkpoint`): None for all of them,

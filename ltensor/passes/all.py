@@ -19,6 +19,7 @@ from ltensor.passes import (  # noqa: F401
     scan_outer_products,
     scan_prune,
     scan_sequence_products,
+    scan_share_taps,
     scan_siblings,
     scan_vectorize,
     shapes,

@@ -12,9 +12,10 @@ SIMPLIFY = "repeat(canonicalize,fold_constants)"
 STABLE = f"{SIMPLIFY},repeat(stabilize,canonicalize,fold_constants)"
 JOIN = "scan_merge,scan_checkpoint"
 LOOPS = (
-    "scan_constant_slots,scan_equal_slots,"
-    "scan_prune,scan_hoist,scan_concat_products,scan_hoist,scan_accumulate,scan_prune,scan_history,scan_vectorize,scan_prune,"
-    "scan_siblings,scan_prune,scan_outer_products,scan_sequence_products"
+    "scan_constant_slots,scan_equal_slots,scan_prune,scan_hoist,scan_concat_products,scan_hoist,"
+    "scan_accumulate,scan_prune,scan_history,scan_vectorize,scan_prune,"
+    "scan_siblings,scan_prune,scan_share_taps,"
+    "scan_outer_products,scan_sequence_products"
 )
 
 #: pipelines by level

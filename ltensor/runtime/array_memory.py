@@ -84,12 +84,23 @@ poor:
   %raised = call ptr @PyErr_NoMemory()
   ret ptr null
 make:
+  %array = call ptr @lt_array_around(i32 %type, i32 %ndim, ptr %dims, ptr %block)
+  %failed = icmp eq ptr %array, null
+  br i1 %failed, label %drop, label %good
+drop:
+  call void @lt_block_give(ptr %block)
+  ret ptr null
+good:
+  ret ptr %array
+}
+
+; An array that owns %block; null with an exception set if it cannot be made.
+define internal ptr @lt_array_around(i32 %type, i32 %ndim, ptr %dims, ptr %block) {
   %array = call ptr @lt_PyArray_New(ptr @lt_ndarray, i32 %ndim, ptr %dims, i32 %type, ptr null,
                                     ptr %block, i32 0, i32 FLAGS, ptr null)
   %failed = icmp eq ptr %array, null
-  br i1 %failed, label %drop, label %own
-drop:
-  call void @lt_block_give(ptr %block)
+  br i1 %failed, label %none, label %own
+none:
   ret ptr null
 own:
   %flags.at = getelementptr i8, ptr %array, i64 ARRAY_FLAGS
@@ -103,13 +114,13 @@ own:
   ret ptr %array
 }
 
-; Make an output array; a large one in a block of the pool.
-define internal ptr @lt_new_array(i32 %type, i32 %ndim, ptr %dims) {
+; The bytes of an array if it may lie in a block of the pool, else 0.
+define internal i64 @lt_pooled_bytes(i32 %type, i32 %ndim, ptr %dims) {
   %handler = load ptr, ptr @lt_array_handler
   %plain = icmp eq ptr %handler, null
   %odd = icmp uge i32 %type, TYPES
   %numpy = or i1 %plain, %odd
-  br i1 %numpy, label %usual, label %measure
+  br i1 %numpy, label %never, label %measure
 measure:
   %size.at = getelementptr i8, ptr @lt_item_sizes, i32 %type
   %size.byte = load i8, ptr %size.at
@@ -130,6 +141,16 @@ known:
   %enough = icmp uge i64 %bytes, LEAST
   %sane = icmp ult i64 %bytes, 1152921504606846976
   %pooled = and i1 %enough, %sane
+  %result = select i1 %pooled, i64 %bytes, i64 0
+  ret i64 %result
+never:
+  ret i64 0
+}
+
+; Make an output array; a large one in a block of the pool.
+define internal ptr @lt_new_array(i32 %type, i32 %ndim, ptr %dims) {
+  %bytes = call i64 @lt_pooled_bytes(i32 %type, i32 %ndim, ptr %dims)
+  %pooled = icmp ne i64 %bytes, 0
   br i1 %pooled, label %block, label %usual
 block:
   %made = call ptr @lt_array_in_block(i32 %type, i32 %ndim, ptr %dims, i64 %bytes)

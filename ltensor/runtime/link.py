@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ltensor.ir.function import Function
 from ltensor.ir.types import TensorType
 from ltensor.lowering import jit, libraries
-from ltensor.lowering.llvm import render
-from ltensor.lowering.whole import Lowered, Signature, lower
 from ltensor.runtime import cell as cells
 from ltensor.runtime import entry
 from ltensor.runtime.cell import Cell
 
+if TYPE_CHECKING:
+    from ltensor.lowering.whole import Lowered, Signature
 
-@dataclass
+# The lowering is imported when something is lowered: what comes from the disk does without it.
+
+
 class Linked:
-    """Native code of one Function and all that it needs alive."""
+    """Native code of one Function and all that it needs alive.
 
-    address: int
-    lowered: Lowered
-    module: Any
-    table: np.ndarray
-    keepalive: list[Any]
-    text: str
+    Attributes
+    ----------
+    address : int
+    module : CompiledModule
+    table : ndarray
+        The addresses that the code reads.
+    entries : list of (str, object)
+        What the words of the table are, as in `Lowered`.
+    """
+
+    def __init__(
+        self,
+        module: jit.CompiledModule,
+        table: np.ndarray,
+        entries: list[tuple[str, Any]],
+        keepalive: list[Any],
+        source: Callable[[], tuple[Lowered, str]],
+    ) -> None:
+        self.address = module.address("entry")
+        self.module = module
+        self.table = table
+        self.entries = entries
+        self.keepalive = keepalive
+        self._source = source
+
+    @property
+    def lowered(self) -> Lowered:
+        """The kernel program (made anew if the code came from the disk)."""
+        return self._source()[0]
+
+    @property
+    def text(self) -> str:
+        """The LLVM IR of the module."""
+        return self._source()[1]
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether the code calls Python."""
+        return any(kind == "callback" for kind, _ in self.entries)
 
 
 def specs(function: Function, signature: Signature) -> tuple[list[Any], list[Any]]:
@@ -47,14 +81,18 @@ def specs(function: Function, signature: Signature) -> tuple[list[Any], list[Any
 
 def lower_text(
     function: Function, signature: Signature, returns: entry.Returns
-) -> tuple[Lowered, str, list[Any], list[Any]]:
-    """The kernel program and the text of the core."""
+) -> tuple[Lowered, str]:
+    """The kernel program and the text of the module."""
+    from ltensor.lowering.llvm import render
+    from ltensor.lowering.whole import lower
+
     inputs, outputs = specs(function, signature)
     frame = entry.FrameLayout.of(inputs, outputs)
     lowered = lower(function, signature, frame)
     host = jit.host()
-    text = render(lowered.program, host.vector_bytes, host.has_fma)
-    return lowered, text, inputs, outputs
+    core = render(lowered.program, host.vector_bytes, host.has_fma)
+    text = entry.entry_text("entry", inputs, outputs, returns, core="core")
+    return lowered, entry.module_text(core, text)
 
 
 def link(
@@ -68,11 +106,41 @@ def link(
         The cells of the shared variables, in the order of the Function's inputs.
     returns : {'value', 'list', 'none'}
     """
+    made = lower_text(function, signature, returns)
+    lowered, text = made
+    code = compile_text(text)
+    return load(code, lowered.table, lowered.program.calls, shared, lambda: made)
+
+
+def compile_text(text: str) -> bytes:
+    """The object code of a module, from the disk if it is there."""
+    return jit.object_code(text)
+
+
+def load(
+    code: bytes,
+    entries: list[tuple[str, Any]],
+    calls: Iterable[str],
+    shared: Sequence[Cell],
+    source: Callable[[], tuple[Lowered, str]],
+) -> Linked:
+    """Put object code into memory.
+
+    Parameters
+    ----------
+    code : bytes
+    entries : list of (str, object)
+        What the table of addresses holds.
+    calls : iterable of str
+        Functions of the run time that it calls.
+    shared : sequence of Cell
+    source : callable
+        Gives program and text of the code.
+    """
     entry.ensure_support()
-    lowered, core, inputs, outputs = lower_text(function, signature, returns)
     keepalive: list[Any] = list(shared)
-    table = np.zeros(max(1, len(lowered.table)), dtype=np.int64)
-    for number, (kind, thing) in enumerate(lowered.table):
+    table = np.zeros(max(1, len(entries)), dtype=np.int64)
+    for number, (kind, thing) in enumerate(entries):
         if kind == "data":
             keepalive.append(thing)
             table[number] = thing.ctypes.data
@@ -88,7 +156,6 @@ def link(
         else:
             raise AssertionError(kind)
     symbols = {"lt_table": int(table.ctypes.data)}
-    symbols.update(libraries.addresses(lowered.program.calls))
-    text = entry.module_text(core, entry.entry_text("entry", inputs, outputs, returns, core="core"))
-    module = jit.compile_module(text, symbols)
-    return Linked(module.address("entry"), lowered, module, table, keepalive, text)
+    symbols.update(libraries.addresses(calls))
+    module = jit.link_object(code, symbols, text=lambda: source()[1])
+    return Linked(module, table, entries, keepalive, source)

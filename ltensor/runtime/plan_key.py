@@ -18,7 +18,6 @@ import sys
 import types
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,10 @@ from ltensor.config import flag_values
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Constant, Op, Variable
 from ltensor.ir.types import TensorType, Type
+from ltensor.lowering import jit, object_cache
 from ltensor.source import Source
 
-__all__ = ["function_key", "source_digest"]
+__all__ = ["function_key"]
 
 #: environment variables that say where things are kept, not what they are
 _PLACES = ("LTENSOR_CACHE", "LTENSOR_PLANS", "LTENSOR_FLAGS", "LTENSOR_DEBUG")
@@ -49,7 +49,7 @@ def function_key(function: Function, *further: Any) -> str | None:
     further
         Texts, numbers, sequences of such: what else the code depends on.
     """
-    sources = source_digest()
+    sources = object_cache.sources()
     if sources is None:
         return None
     writer = _Writer()
@@ -229,31 +229,8 @@ def _name_of(thing: Any) -> str:
 
 
 @functools.cache
-def source_digest() -> str | None:
-    """A hash of ltensor's source files by path, size and time; None if they are no files."""
-    root = Path(__file__).parent.parent
-    found: list[tuple[str, int, int]] = []
-    folders = [str(root)]
-    try:
-        while folders:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".py"):
-                        status = entry.stat()
-                        found.append((entry.path, status.st_size, status.st_mtime_ns))
-                    elif entry.is_dir() and entry.name != "__pycache__":
-                        folders.append(entry.path)
-    except OSError:
-        return None
-    # an installation in another place is another one: paths are part of it
-    return hashlib.blake2b(repr(sorted(found)).encode(), digest_size=20).hexdigest()
-
-
-@functools.cache
 def _surroundings() -> tuple[str, ...]:
     """Versions and the machine; environment variables that steer the compiler."""
-    from ltensor.lowering import jit
-
     settings = [
         f"{name}={value}"
         for name, value in sorted(os.environ.items())

@@ -27,6 +27,9 @@ DECLARATIONS: dict[str, str] = {
     "PyExc_SystemError": "@PyExc_SystemError = external global ptr",
     "lt_PyArray_New": ("declare ptr @lt_PyArray_New(ptr, i32, ptr, i32, ptr, ptr, i32, i32, ptr)"),
     "lt_alloc_output": "declare ptr @lt_alloc_output(ptr, i64, i32, i32, ptr)",
+    "lt_adopt_output": (
+        "declare ptr @lt_adopt_output(ptr, i64, i32, i32, ptr, i64, ptr, ptr)"
+    ),
     "lt_entry_slow": "declare ptr @lt_entry_slow(ptr, ptr, i64, ptr) cold",
     "lt_entry_error": "declare ptr @lt_entry_error(ptr, ptr, i64, ptr, i32, ptr, i64, i64) cold",
     "lt_entry_list": "declare ptr @lt_entry_list(ptr, i64, i64, i64)",
@@ -87,6 +90,44 @@ yes:
   ret ptr %data
 no:
   ret ptr null
+}
+
+; Make an output array of what is in the block at %block.at, of %room.at bytes: around it if it is
+; of the pool and not much too large (the block is the array's then), else a copy.
+; Return the address of its data, or null with an exception set.
+define ptr @lt_adopt_output(ptr %frame, i64 %slot, i32 %type, i32 %ndim, ptr %dims, i64 %bytes,
+                            ptr %block.at, ptr %room.at) nounwind {
+  %block = load ptr, ptr %block.at
+  %pooled = call i64 @lt_pooled_bytes(i32 %type, i32 %ndim, ptr %dims)
+  %small = icmp eq i64 %pooled, 0
+  br i1 %small, label %copy, label %large
+large:
+  %size.at = getelementptr i8, ptr %block, i64 -8
+  %size = load i64, ptr %size.at
+  %twice = shl i64 %pooled, 1
+  %wasteful = icmp ugt i64 %size, %twice
+  br i1 %wasteful, label %copy, label %adopt
+adopt:
+  %array = call ptr @lt_array_around(i32 %type, i32 %ndim, ptr %dims, ptr %block)
+  %at = getelementptr i64, ptr %frame, i64 %slot
+  store ptr %array, ptr %at
+  %failed = icmp eq ptr %array, null
+  br i1 %failed, label %no, label %yes
+yes:
+  store ptr null, ptr %block.at
+  store i64 0, ptr %room.at
+  %next = getelementptr i64, ptr %at, i64 1
+  store ptr %block, ptr %next
+  ret ptr %block
+no:
+  ret ptr null
+copy:
+  %data = call ptr @lt_alloc_output(ptr %frame, i64 %slot, i32 %type, i32 %ndim, ptr %dims)
+  %poor = icmp eq ptr %data, null
+  br i1 %poor, label %no, label %fill
+fill:
+  call void @llvm.memcpy.p0.p0.i64(ptr %data, ptr %block, i64 %bytes, i1 false)
+  ret ptr %data
 }
 
 ; Drop the outputs that a core has made.
@@ -285,7 +326,7 @@ done:
 """
 
 # Symbols that the support module defines and others may use.
-_EXPORTS = ("lt_alloc_output", "lt_entry_slow", "lt_entry_error", "lt_entry_list")
+_EXPORTS = ("lt_alloc_output", "lt_adopt_output", "lt_entry_slow", "lt_entry_error", "lt_entry_list")
 
 
 def support_text() -> str:

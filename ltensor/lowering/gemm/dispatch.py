@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from ltensor.lowering.gemm import blas, kernels
 from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, Host
+from ltensor.lowering.gemm.kept import has_kept
 from ltensor.lowering.gemm.writer import Writer
 
 _BLAS_LETTER = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
+#: A packed B has a multiple of so many columns.
+KEPT_COLUMNS = 16
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -96,6 +99,24 @@ def batched_symbol(dtype: str) -> str:
     return f"lt_matmul_batched_{short_name(dtype)}"
 
 
+def keep_symbol(dtype: str) -> str:
+    """Return the symbol that packs a B for many products: ``lt_keep_f32``, real floats only.
+
+    Its parameters are ``(i64 M, i64 N, i64 K, ptr B, i64 brs, i64 bcs, ptr packed)``: B is packed
+    for products with about M rows into K * N elements, N rounded up to `KEPT_COLUMNS`.
+    """
+    return f"lt_keep_{short_name(dtype)}"
+
+
+def kept_symbol(dtype: str) -> str:
+    """Return the symbol of the product with a packed B: ``lt_matmul_kept_f32``.
+
+    Its parameters are ``i64 rows`` and those of `gemm_symbol`. B is what `keep_symbol` made for
+    M = rows, its strides are not looked at; with rows = 0 it is a plain one, as for `gemm_symbol`.
+    """
+    return f"lt_matmul_kept_{short_name(dtype)}"
+
+
 def scalar_type(dtype: str) -> tuple[str, int]:
     """Return the LLVM type of alpha and beta, and by how many arguments each is passed."""
     el = Element.make(dtype, _NoHost())
@@ -125,7 +146,8 @@ def text(dtype: str, host: Host, library: blas.BlasInfo | None = None) -> str:
     else:
         matmul = _matmul(el, routine, library)
         external = f"declare void @lt_blas_{routine}({_cblas_types(el, library.int_bits)})\n"
-    return kernels.module_text(dtype, host) + matmul + _batched(el) + external
+    kept = _kept(el) if has_kept(el) else ""
+    return kernels.module_text(dtype, host) + matmul + _batched(el) + kept + external
 
 
 def symbols(dtype: str, library: blas.BlasInfo | None) -> dict[str, int]:
@@ -162,7 +184,9 @@ def addresses(dtype: str, *, single_threaded: bool = True) -> dict[str, int]:
         optimize=kernels.RUNTIME_PASSES,
     )
     _modules.append(module)
-    names = (gemm_symbol(dtype), batched_symbol(dtype), f"lt_gemm_{short_name(dtype)}")
+    names = [gemm_symbol(dtype), batched_symbol(dtype), f"lt_gemm_{short_name(dtype)}"]
+    if has_kept(Element.make(dtype, jit.host())):
+        names += [keep_symbol(dtype), kept_symbol(dtype)]
     return {name: module.address(name) for name in names}
 
 
@@ -294,5 +318,18 @@ def _batched(el: Element) -> str:
             for base, stride in (("A", "abs"), ("B", "bbs"), ("C", "cbs"))
         )
         w.do(f"call void @lt_matmul_{el.name}(i64 %M, {operands.format(a=a, b=b, c=c)})")
+    w.do("ret void")
+    return w.text()
+
+
+def _kept(el: Element) -> str:
+    """The product with a packed B if there is one."""
+    w = Writer(f"define void @lt_matmul_kept_{el.name}(i64 %rows, {gemm_params(el)}) #0")
+    with w.when_return(w.test("eq", "%rows", 0)):
+        w.do(f"call void @lt_matmul_{el.name}({gemm_params(el)})")
+    w.do(
+        f"call void @lt_kept_{el.name}(i64 %rows, i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
+        f"i64 %acs, ptr %B, ptr %C, i64 %crs, {el.scalar_params()})"
+    )
     w.do("ret void")
     return w.text()

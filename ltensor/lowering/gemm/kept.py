@@ -10,7 +10,13 @@ product reads it from the first byte to the last, wherever the rows of B were.
 from __future__ import annotations
 
 from ltensor.lowering.gemm.driver import Driver
+from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.writer import Writer
+
+
+def has_kept(el: Element) -> bool:
+    """True if the element type has this form."""
+    return el.kind == "float"
 
 
 class KeptDriver(Driver):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ltensor.lowering.gemm.dot import dot_text, has_dot
 from ltensor.lowering.gemm.driver import Driver, tiles_text
 from ltensor.lowering.gemm.element import Element, Host, declarations
+from ltensor.lowering.gemm.kept import KeptDriver, has_kept
 from ltensor.lowering.gemm.pack import pack_text, raw_vector
 from ltensor.lowering.gemm.plan import Plan
 
@@ -22,6 +23,8 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
     ptr C, i64 crs, float alpha, float beta)`` sets C = alpha * A @ B + beta * C. Strides count
     elements; C has adjacent columns and does not overlap A or B. C is not read if beta is zero.
     Complex types take ``alpha, alpha_im, beta, beta_im``. External symbols: malloc, free.
+
+    For real floating types it also defines ``lt_keep_<dtype>`` and ``lt_kept_<dtype>``, see `kept`.
 
     Parameters
     ----------
@@ -45,6 +48,7 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
         pack_text(el),
         dot_text(el) if has_dot(el) else "",
         Driver(el, plan).text(),
+        KeptDriver(el, plan).text() if has_kept(el) else "",
         "declare ptr @malloc(i64)\ndeclare void @free(ptr)\n",
         "attributes #0 = { nounwind }\n",
     ]
