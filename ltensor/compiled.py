@@ -26,6 +26,7 @@ from ltensor.shared import Container, SharedVariable
 
 if TYPE_CHECKING:
     from ltensor.explanation import Explanation
+    from ltensor.passes.remarks import Remark
     from ltensor.runtime.link import Linked
 
 # The passes and the lowering are imported when the first function is compiled: half of the time
@@ -83,10 +84,9 @@ class CompiledFunction(NativeCallable):
         )
         # Python called back, and other threads meanwhile, may replace the values of shared
         # variables, whose memory the native code goes on reading: the arrays are held for the call
-        calls_back = any(kind == "callback" for kind, _ in linked.lowered.table)
-        self._cells = [_cell(v) for v in maker.request.shared] if calls_back else []
-        plain = plain and not self._cells
-        if plain:
+        self._cells = [_cell(v) for v in maker.request.shared] if linked.calls_back else []
+        self._is_plain = plain and not self._cells
+        if self._is_plain:
             self._install_entry(linked.address, linked)
 
     # ------------------------------------------------------------- calls
@@ -196,7 +196,12 @@ class CompiledFunction(NativeCallable):
         number = record[0]
         if number < 0:
             raise MemoryError(f"not enough memory to run {self.name}")
-        site = self._linked.lowered.program.errors[number]
+        build = self.maker.build
+        if not build.is_faithful:
+            # the numbers of this code mean nothing here: it fails again with our own
+            self._replace(build.link_anew([_cell(v) for v in self.maker.request.shared]))
+            return self._native(*args)
+        site = build.lowered[0].program.errors[number]
         position = 0
         if site.node is not None:
             nodes = self.maker.fgraph.nodes
@@ -204,6 +209,13 @@ class CompiledFunction(NativeCallable):
         from ltensor.runtime import failures
 
         raise failures.exception(site, record, position)
+
+    def _replace(self, linked: Linked) -> None:
+        """Run other code from now on; the present one may still be running."""
+        self._former = (self._linked, self._native)
+        self._linked, self._native = linked, _Native(self, linked)
+        if self._is_plain:
+            self._install_entry(linked.address, linked)
 
     # ------------------------------------------------------------- Theano's attributes
 
@@ -354,6 +366,8 @@ class FunctionMaker:
         The optimized graph.
     inputs : list of In
     mode : Mode
+    build : Build
+        The function's stages.
     """
 
     def __init__(
@@ -390,6 +404,21 @@ class FunctionMaker:
         """The requested outputs."""
         return list(self.request.outputs)
 
+    @property
+    def unoptimized(self) -> Graph:
+        """The graph before the passes."""
+        return self.build.graph
+
+    @property
+    def fgraph(self) -> Graph:
+        """The optimized graph; made now if the code came from the disk."""
+        return self.build.optimized
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """What the passes and the lowering said."""
+        return self.build.remarks
+
     def recipe(self) -> tuple[Any, ...]:
         """What makes this maker again in another process."""
         return (
@@ -405,37 +434,20 @@ class FunctionMaker:
 
     def create(self) -> CompiledFunction:
         """Compile."""
-        from ltensor.lowering.whole import Signature
-        from ltensor.passes.pipeline import optimize
-        from ltensor.passes.remarks import recording
-        from ltensor.runtime.link import link
+        from ltensor.runtime.build import Build
 
-        graph = self.request.graph(self.name)
-        self.unoptimized = graph
-        began = time.perf_counter()
-        snapshots: list[tuple[str, Graph]] | None = [] if hooks.wants_snapshots() else None
-        with recording() as remarks:
-            optimized = optimize(graph, self.mode, snapshots)
-        self.fgraph = optimized
-        optimize_seconds = time.perf_counter() - began
-        n_outputs = len(self.request.outputs)
-        n_updates = len(self.request.new_values)
-        # values that replace defaults are returned as well, after the outputs proper
-        outputs = list(optimized.outputs)
-        returned = outputs[:n_outputs] + outputs[n_outputs + n_updates :]
-        news = outputs[n_outputs : n_outputs + n_updates]
-        final = Graph(optimized.inputs, [*returned, *news], self.name)
         shared = list(self.request.shared)
-        signature = Signature(
-            len(self.specs), len(returned), [shared.index(v) for v in self.request.updated]
+        self.build = build = Build(
+            self.request.graph(self.name),
+            self.mode,
+            len(self.specs),
+            len(self.request.outputs),
+            [shared.index(v) for v in self.request.updated],
+            # values that replace defaults are returned as well, after the outputs proper
+            "list" if self.input_updates else self.returns,
         )
-        returns = self.returns
-        if self.input_updates:
-            returns = "list"
-        cells = [_cell(v) for v in shared]
-        with recording() as later:
-            linked = link(final, signature, cells, returns)
-        self.remarks = remarks + later
+        report = build.run_passes(snapshots=True) if hooks.wants_snapshots() else None
+        linked = build.link([_cell(v) for v in shared], use_plans=self.profile is None)
         defaults: list[Container | None] = []
         for spec in self.specs:
             if spec.value is None:
@@ -449,20 +461,22 @@ class FunctionMaker:
                     )
                 )
         function = CompiledFunction(self, linked, defaults)
+        total = time.perf_counter() - self.started
         if self.profile is not None:
-            self.profile.compiled(optimized, time.perf_counter() - self.started, optimize_seconds)
-        hooks.compiled(
-            hooks.CompileRecord(
-                name=self.name,
-                graph=graph,
-                snapshots=snapshots or [],
-                optimized=final,
-                program=linked.lowered.program,
-                llvm=linked.text,
-                module=linked.module,
-                function=function,
+            self.profile.compiled(build.optimized, total, build.seconds, build.report.summary())
+        if hooks.listeners:
+            hooks.compiled(
+                hooks.CompileRecord(
+                    name=self.name,
+                    graph=build.graph,
+                    snapshots=[] if report is None else report.snapshots,
+                    optimized=build.final,
+                    program=linked.lowered.program,
+                    llvm=linked.text,
+                    module=linked.module,
+                    function=function,
+                )
             )
-        )
         return function
 
 

@@ -14,6 +14,13 @@ from typing import IO, Any
 from ltensor.config import config
 from ltensor.ir.function import Function as Graph
 
+#: stages of a compile after the passes, as they are called in a profile
+STAGES = {
+    "lowering": "Lowering to a kernel program and its text",
+    "code": "Object code",
+    "linking": "Linking",
+}
+
 _START = time.perf_counter()
 _profiles: list[ProfileStats] = []
 
@@ -36,6 +43,8 @@ class ProfileStats:
         self.compile_time = 0.0
         self.optimizer_time = 0.0
         self.graph: Graph | None = None
+        self.stages: dict[str, float] = {}
+        self.passes = ""
         if atexit_print:
             _profiles.append(self)
 
@@ -45,11 +54,16 @@ class ProfileStats:
         self.fct_call_time += call
         self.vm_call_time += native
 
-    def compiled(self, graph: Graph, total: float, optimizing: float) -> None:
-        """What compiling took."""
+    def compiled(
+        self, graph: Graph, total: float, stages: dict[str, float], passes: str = ""
+    ) -> None:
+        """What compiling took: in all, by stage, and a table of the passes."""
         self.graph = graph
         self.compile_time += total
-        self.optimizer_time += optimizing
+        self.optimizer_time += stages.get("passes", 0.0)
+        for name, seconds in stages.items():
+            self.stages[name] = self.stages.get(name, 0.0) + seconds
+        self.passes = passes
 
     def summary(
         self, file: IO[str] | None = None, n_ops_to_print: int = 20, n_apply_to_print: int = 20
@@ -73,6 +87,12 @@ class ProfileStats:
             f"  Total compile time: {self.compile_time:e}s",
             f"    Number of Apply nodes: {len(nodes)}",
             f"    Optimizer time: {self.optimizer_time:e}s",
+            *(f"       {line}" for line in self.passes.splitlines()),
+            *(
+                f"    {title}: {self.stages[name]:e}s"
+                for name, title in STAGES.items()
+                if name in self.stages
+            ),
             "",
             f"Time since import {time.perf_counter() - _START:.3f}s",
             "The shares below are estimates by amount of work: all operations run in one native "

@@ -80,15 +80,20 @@ def optimize(
     snapshots : list, optional
         Takes (pass, Function) for every pass that changed something.
     """
-    report = run(function, mode, snapshots=snapshots is not None)
-    result = report.function
+    result = report(function, mode, snapshots is not None)
     if snapshots is not None:
-        snapshots.extend(report.snapshots)
+        snapshots.extend(result.snapshots)
+    return result.function
+
+
+def report(function: Function, mode: Any = "fast_run", snapshots: bool = False) -> Report:
+    """As `optimize`, with what the passes did."""
+    result = run(function, mode, snapshots=snapshots)
     checks = getattr(mode, "checks", None)
     if checks is not None:
         from ltensor.passes.nan_guard import insert_checks
 
-        result = insert_checks(result, checks)
-        if snapshots is not None:
-            snapshots.append(("insert_checks", result))
+        result.function = insert_checks(result.function, checks)
+        if snapshots:
+            result.snapshots.append(("insert_checks", result.function))
     return result

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.config import change_flags, flag_values
 from ltensor.ir.function import Function
+from ltensor.lowering import jit
 from ltensor.runtime import link, plans
 from ltensor.runtime.cell import Cell
 from ltensor.runtime.entry import Returns
@@ -154,7 +155,7 @@ class Build:
             return linked
         lowered, text = self.lowered
         began = time.perf_counter()
-        code = link.compile_text(text)
+        code = jit.object_code(text)
         self.seconds["code"] = time.perf_counter() - began
         linked = link.load(
             code, lowered.table, lowered.program.calls, shared, lambda: self.lowered

@@ -108,13 +108,8 @@ def link(
     """
     made = lower_text(function, signature, returns)
     lowered, text = made
-    code = compile_text(text)
+    code = jit.object_code(text)
     return load(code, lowered.table, lowered.program.calls, shared, lambda: made)
-
-
-def compile_text(text: str) -> bytes:
-    """The object code of a module, from the disk if it is there."""
-    return jit.object_code(text)
 
 
 def load(

@@ -127,4 +127,4 @@ def _unpacked(entry: tuple[str, Any]) -> tuple[str, Any]:
         return entry
     dtype, shape, data = thing
     # a copy: aligned, as the code may expect
-    return kind, np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    return kind, np.ndarray(shape, dtype, data).copy()
