@@ -1,7 +1,7 @@
 """Memory and time of a gradient through 1e5 steps of a 1000-vector state under a budget of 64 MB.
 
-All states take 800 MB. Run ``python benchmarks/checkpoint_memory.py [full|auto|budget]``; without an
-argument each kind runs in a process of its own.
+All states take 800 MB. Run ``python benchmarks/checkpoint_memory.py [full|auto|budget]``; each kind
+runs in a process of its own.
 """
 
 from __future__ import annotations

@@ -103,6 +103,21 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(options: argparse.Namespace) -> int:
+    from ltensor.lowering import object_cache
+
+    where = object_cache.folder()
+    if where is None:
+        print("the cache is off (LTENSOR_CACHE)")
+    elif options.action == "clear":
+        print(f"{object_cache.clear()} entries deleted from {where}")
+    else:
+        for title, count, size in object_cache.inventory():
+            print(f"{title:<12} {count:6d} entries {size / 1e6:9.1f} MB")
+        print(f"{'limit':<12} {'':14} {object_cache.LIMIT / 1e6:9.1f} MB, {where}")
+    return 0
+
+
 def _must_exist(path: str) -> None:
     if not os.path.isfile(path):
         raise FileNotFoundError(2, os.strerror(2), path)
@@ -156,6 +171,10 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="versions, CPU features, BLAS, GPU, caches")
     info.set_defaults(handler=_info)
+
+    cache = commands.add_parser("cache", help="what is kept on disk of compiled functions")
+    cache.add_argument("action", choices=("info", "clear"), help="list it, or delete it all")
+    cache.set_defaults(handler=_cache)
     return parser
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+#: when this process began to import ltensor: later changes of its files are not what runs
+IMPORTED = time.time()
 
 
 # ------------------------------------------------------------------------- kinds of flags
@@ -209,6 +213,8 @@ class _Flag:
 
 
 _FLAGS: dict[str, _Flag] = {}
+#: where the value of a flag lies: the attributes of its group, and its name there
+_places: dict[str, tuple[dict[str, Any], str]] = {}
 
 
 class Section:
@@ -327,7 +333,7 @@ def _lookup(dotted: str) -> Any:
 
 def flag_values() -> dict[str, Any]:
     """All flags by their dotted names, with their present values."""
-    return {name: _lookup(name) for name in _FLAGS}
+    return {name: values[last] for name, (values, last) in _places.items()}
 
 
 # ------------------------------------------------------------------------- outside settings
@@ -404,6 +410,8 @@ def AddConfigVar(
     value = configparam.default if given is None else _checked(flag, given)
     _store(name, value)
     _FLAGS[name] = flag
+    section, last = _section(name)
+    _places[name] = (section.__dict__, last)
 
 
 class change_flags:

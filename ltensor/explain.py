@@ -166,7 +166,8 @@ class _Explainer:
 
     def _buffer(self, buffer: Buffer) -> BufferRecord:
         size = self.formulas.bytes(buffer.dtype, buffer.dims)
-        lifetime = "returned" if buffer.pointer.op == "alloc_output" else "call"
+        returned = buffer.pointer.op in ("alloc_output", "adopt_output")
+        lifetime = "returned" if returned else "call"
         if lifetime == "call":
             scope: Scope | None = buffer.pointer.scope
             while scope is not None and not isinstance(scope.holder, Loop):

@@ -38,6 +38,7 @@ class GrowingTraces:
     def prepare(self) -> None:
         """Reserve the first rows, once states and outs are known."""
         b, lowering = self.b, self.lowering
+        found: list[tuple[Any, Any, int]]
         found = [(state, state.trace, state.position) for state in lowering.states]
         first = lowering.op.n_taps + lowering.op.n_carries
         found += [(k, out, first + k) for k, out in enumerate(lowering.outs)]
@@ -62,13 +63,13 @@ class GrowingTraces:
             size = b.byte_size(trace.dtype, (rows, *trace.dims[1:]))
             pointer = b.pure("ensure", "ptr", (size,), slot)
             why = ("trace", lowering.node, position)
+            self.slots.append((holder, slot, width, len(b.program.buffers)))
             b.program.buffers.append(Buffer(pointer, trace.dtype, trace.dims, why))
-            self.slots.append((holder, slot, width, position))
             self._set(holder, pointer)
 
     def _set(self, holder: Any, pointer: Value) -> None:
         outs = self.lowering.outs
-        old = outs[holder] if isinstance(holder, int) else holder.trace
+        old = self._trace(holder)
         view = View(old.dtype, pointer, old.dims)
         if isinstance(holder, int):
             outs[holder] = view
@@ -100,15 +101,22 @@ class GrowingTraces:
         if self.before is not None:
             self.b.raw_store(self.before, 0, done)
         self.renew()
+        buffers = self.b.program.buffers
+        for *_, number in self.slots:
+            rows = (done, *buffers[number].dims[1:])
+            buffers[number] = buffers[number]._replace(dims=rows)
 
     def handed_over(self, holder: Any, variable: Variable, view: View) -> View:
         """``view`` of a trace; if it is returned, the block of the trace becomes the output's."""
         destinations = self.lowering.block.destinations
         adopt = getattr(destinations.get(variable), "adopt", None)
-        for owner, slot, _, _ in self.slots:
+        for owner, slot, _, number in self.slots:
             if owner is holder and adopt is not None:
                 del destinations[variable]
                 adopted: View = adopt(view, slot)
+                buffers = self.b.program.buffers
+                # the trace is the output: one buffer, not two
+                buffers[number] = buffers.pop()._replace(dims=buffers[number].dims)
                 return adopted
         return view
 

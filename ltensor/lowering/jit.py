@@ -1,8 +1,9 @@
 """The one place that owns llvmlite: target machine, engines, symbol table, object code (layer 4).
 
 Text of LLVM IR goes in, machine code at an address comes out. Everything else in the package sees
-only `host`, `compile_module`, `compile_library`, `object_code`, `link_object` and `register_symbol`.
-llvmlite is imported on first use, so that importing ltensor does not pay for it.
+only `host`, `identity`, `compile_module`, `compile_library`, `object_code`, `object_name`,
+`link_object` and `register_symbol`. llvmlite is imported on first use, so that importing ltensor
+does not pay for it.
 
 Note [Engines by generation]. One MCJIT engine serves many modules: an engine of its own per
 function costs 0.9 MB, a module in a shared engine 0.01 MB. MCJIT gives memory back only when a

@@ -49,7 +49,7 @@ class KeptProducts:
             if not isinstance(node.op, Dot) or isinstance(node.op, SequenceProduct):
                 continue
             x, y = node.inputs
-            matrix = _matrix(refs, y)
+            matrix = self._matrix(refs, y)
             if matrix is None or x.type.ndim != 2 or x.type.dtype != matrix.dtype:
                 continue
             if x in refs or not op.sized_outside(x):
@@ -80,19 +80,21 @@ class KeptProducts:
         kept = self._packed[key] = Kept(b.select(pays, rows, 0), pointer)
         return kept
 
-
-def _matrix(refs: dict[Variable, Any], y: Variable) -> View | None:
-    """The matrix that ``y`` is: one of the loop's, or one of them transposed."""
-    view = refs.get(y)
-    turned = view is None and y.owner is not None and isinstance(y.owner.op, DimShuffle)
-    if turned:
-        assert y.owner is not None
-        if tuple(y.owner.op.new_order) != (1, 0):
+    def _matrix(self, refs: dict[Variable, Any], y: Variable) -> View | None:
+        """The matrix that ``y`` is: one of the loop's, or one of them transposed."""
+        turned = y.owner is not None and isinstance(y.owner.op, DimShuffle)
+        if turned:
+            assert y.owner is not None
+            if tuple(y.owner.op.new_order) != (1, 0):
+                return None
+            y = y.owner.inputs[0]
+        view = refs.get(y)
+        if not isinstance(view, View) or view.ndim != 2 or view.dtype not in DTYPES:
             return None
-        view = refs.get(y.owner.inputs[0])
-    if not isinstance(view, View) or view.ndim != 2 or view.dtype not in DTYPES:
-        return None
-    return view
+        if not turned:
+            return view
+        (rows, columns), (down, across) = view.dims, matrix_strides(self.lowering.b, view)
+        return View(view.dtype, view.pointer, (columns, rows), (across, down), view.offset)
 
 
 def _pays(b: Any, matrix: View, rows: Value, products: Value) -> Value:

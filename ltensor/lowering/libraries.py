@@ -38,7 +38,11 @@ def addresses(symbols: Iterable[str]) -> dict[str, int]:
 def _random() -> jit.CompiledModule:
     found = _compiled.get("random")
     if found is None:
-        from ltensor.lowering import rng
-
-        found = _compiled["random"] = jit.compile_module(rng.module_text(), optimize=True)
+        found = _compiled["random"] = jit.compile_library("random", _random_text, optimize=True)
     return found
+
+
+def _random_text() -> str:
+    from ltensor.lowering import rng
+
+    return rng.module_text()

@@ -1,9 +1,10 @@
 """Object code on disk, by content: a process need not compile what an earlier one has compiled.
 
-A file is named by the hash of the module's text and of all that code generation depends on, and
-begins with the hash of its own content, so that a damaged one is noticed and made anew. Writers
-write to a file of their own and rename it; there is no lock. A folder that cannot be written, or a
-full disk, only means that nothing is kept.
+A file is named by the hash of the module's text and of all that code generation depends on (a
+part of the run time by its label and ltensor's source files, a plan of `ltensor.runtime.plans` by
+its graph), and begins with the hash of its own content, so that a damaged one is noticed and made
+anew. Writers write to a file of their own and rename it; there is no lock. A folder that cannot be
+written, or a full disk, only means that nothing is kept.
 
 ``LTENSOR_CACHE=0`` turns it off, ``LTENSOR_CACHE_DIR`` says where it is.
 """
@@ -15,14 +16,20 @@ import functools
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
+
+from ltensor.config import IMPORTED
 
 #: bytes that the folder may take; the least recently written half goes when it is exceeded
 LIMIT = 256 << 20
 #: how many files are written between two looks at the folder's size
 CHECK_EVERY = 64
+#: seconds after which an unfinished file is taken for that of a writer that was killed
+ABANDONED = 3600
 
-_written = 0
+# the first look comes sooner or later: many short processes do not write without end
+_written = os.getpid() % CHECK_EVERY
 
 
 def folder() -> Path | None:
@@ -38,7 +45,10 @@ def folder() -> Path | None:
 
 @functools.cache
 def sources() -> str | None:
-    """A hash of ltensor's source files by path, size and time; None if they are no files."""
+    """A hash of ltensor's source files by path, size and time.
+
+    None if they are no files, or were changed since this process imported some of them.
+    """
     found: list[tuple[str, int, int]] = []
     folders = [str(Path(__file__).parent.parent)]
     try:
@@ -47,6 +57,8 @@ def sources() -> str | None:
                 for entry in entries:
                     if entry.name.endswith(".py"):
                         status = entry.stat()
+                        if status.st_mtime > IMPORTED:
+                            return None
                         found.append((entry.path, status.st_size, status.st_mtime_ns))
                     elif entry.is_dir() and entry.name != "__pycache__":
                         folders.append(entry.path)
@@ -108,6 +120,7 @@ def store(name: str, code: bytes, kind: str = "o") -> None:
                 os.unlink(temporary)
     _written += 1
     if _written % CHECK_EVERY == 0:
+        _drop_unfinished(ABANDONED)
         prune(LIMIT)
 
 
@@ -115,6 +128,35 @@ def size() -> tuple[int, int]:
     """Number of entries and bytes."""
     entries = _entries()
     return len(entries), sum(bytes_ for _, bytes_, _ in entries)
+
+
+def inventory() -> list[tuple[str, int, int]]:
+    """What is kept: kind, number of entries, bytes."""
+    kinds = {".o": "object code", ".plan": "plans"}
+    found = dict.fromkeys(kinds, (0, 0))
+    for _, bytes_, path in _entries():
+        count, total = found[path.suffix]
+        found[path.suffix] = count + 1, total + bytes_
+    return [(kinds[suffix], *numbers) for suffix, numbers in found.items()]
+
+
+def clear() -> int:
+    """Delete all entries, and what writers that were killed left; returns how many entries went."""
+    removed = prune(-1)
+    _drop_unfinished(0)
+    return removed
+
+
+def _drop_unfinished(age: float) -> None:
+    """Delete files of writers that were killed, from an age in seconds on."""
+    where = folder()
+    if where is None or not where.is_dir():
+        return
+    latest = time.time() - age
+    for path in where.glob(".new-*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime <= latest:
+                path.unlink()
 
 
 def _entries() -> list[tuple[float, int, Path]]:
@@ -138,7 +180,7 @@ def prune(limit: int) -> int:
     if total <= limit:
         return 0
     for _, bytes_, path in entries:
-        if total <= limit // 2:
+        if total <= limit // 2 and limit >= 0:
             break
         with contextlib.suppress(OSError):
             path.unlink()

@@ -17,8 +17,8 @@ from ltensor.ir.types import TensorType
 from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
 from ltensor.lowering.deferred import DeferredProducts
-from ltensor.lowering.kept_products import Kept, KeptProducts
 from ltensor.lowering.growing import ABSENT, GrowingTraces
+from ltensor.lowering.kept_products import Kept, KeptProducts
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.lowering.sequence_products import SequenceProducts
 from ltensor.lowering.sequence_values import SequenceValues

@@ -185,13 +185,16 @@ class WholeFunction:
             return View(kind.dtype, pointer, tuple(dims))
 
         def adopt(view: View, block: int) -> View:
-            """The output from a dense buffer that nobody else needs: number ``block`` of the call."""
+            """The output from a dense buffer that nobody else needs, ``block`` of the call."""
             b, dims = self.b, view.dims
             room = b.fits_memory(kind.dtype, dims)
             b.check(room, "too_large", variable.owner, dims, (kind.ndim,))
             size = b.byte_size(kind.dtype, dims)
             attr = (self.frame.output_object(number), int(np.dtype(kind.dtype).num), block)
             pointer = b.effect("adopt_output", "ptr", (*dims, size), attr)
+            b.program.buffers.append(
+                Buffer(pointer, kind.dtype, dims, ("output", variable, number))
+            )
             return View(kind.dtype, pointer, dims)
 
         provide.adopt = adopt  # type: ignore[attr-defined]

@@ -46,7 +46,7 @@ from ltensor.ops.arithmetic import add
 from ltensor.ops.join import Join
 from ltensor.ops.keep_or_recompute import invariants
 from ltensor.ops.linalg import Dot
-from ltensor.ops.shape import restore_flags, shape_i
+from ltensor.ops.shape import DimShuffle, dimshuffle, restore_flags, shape_i
 from ltensor.ops.subtensor import Subtensor
 from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
@@ -62,6 +62,7 @@ SMALL = 64
 #: and with fewer than these never for a matrix
 TINY = 16
 
+TRANSPOSE = DimShuffle((1, 0))
 FULL = (None, None, None)
 
 
@@ -85,6 +86,7 @@ class _Loop:
         if len(products) < 2 or (count is not None and int(count) < FEWEST_STEPS):
             return None
         self.fixed = invariants(op.body, op.inner_refs())
+        self.order = {v: k for k, v in enumerate(op.inner_refs())}
         states = [*op.inner_taps(), *([v] for v in op.inner_carries())]
         masks = state_masks(op, states)
         # what needs no state is computed for many steps at once anyway
@@ -111,6 +113,12 @@ class _Loop:
                 return None
         return dict(zip(node.outputs, fresh.outputs, strict=True))
 
+    def _position(self, matrix: Variable) -> int:
+        """Matrices stand in the order of the refs, so that both loops of a gradient read the same."""
+        node = matrix.owner
+        base = node.inputs[0] if node is not None and node.op == TRANSPOSE else matrix
+        return self.order.get(base, len(self.order))
+
     # ------------------------------------------------------------- sums
 
     def _join_sum(self, total: Apply) -> None:
@@ -127,6 +135,7 @@ class _Loop:
                 terms.append(p)
         if len(terms) < 2:
             return
+        terms.sort(key=lambda p: self._position(p.inputs[1]))
         pieces = [p.inputs[0] for p in terms]
         matrices = [p.inputs[1] for p in terms]
         last = _rank(pieces[0]) - 1
@@ -135,7 +144,7 @@ class _Loop:
         if sizes:
             joined = Aligned()(joined, *sizes)
         results = [p.outputs[0] for p in terms]
-        value = restore_flags(Dot()(joined, Join(0)(*matrices)), results[0])
+        value = restore_flags(Dot()(joined, _stacked(matrices)), results[0])
         _mark([value], terms[0], [*pieces, *matrices])
         rest = [v for v in total.inputs if v not in results]
         self.changed[total.outputs[0]] = add(value, *rest) if rest else value
@@ -156,7 +165,7 @@ class _Loop:
         for p, (left, right) in self.products.items():
             groups.setdefault((left, right.type.dtype), []).append(p)
         for (left, _), members in groups.items():
-            matrices = list(dict.fromkeys(p.inputs[1] for p in members))
+            matrices = sorted({p.inputs[1]: None for p in members}, key=self._position)
             if len(matrices) < 2:
                 continue
             reason = _against(left, matrices)
@@ -203,6 +212,15 @@ def _against(left: Variable, matrices: Sequence[Variable]) -> str:
     if len(matrices) < FEWEST_PRODUCTS and not small:
         return "for two nothing is gained"
     return ""
+
+
+def _stacked(matrices: Sequence[Variable]) -> Variable:
+    """The matrices one on top of the other; of transposed ones what the forward step reads, too."""
+    turned = [v.owner for v in matrices]
+    if all(p is not None and p.op == TRANSPOSE for p in turned):
+        side_by_side = Join(1)(*(p.inputs[0] for p in turned if p is not None))
+        return dimshuffle(side_by_side, 1, 0)
+    return Join(0)(*matrices)
 
 
 def _to_check(x: Variable, axis: int, y: Variable) -> list[Variable]:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ltensor.config import change_flags, flag_values
 from ltensor.ir.function import Function
 from ltensor.lowering import jit
-from ltensor.runtime import link, plans
+from ltensor.runtime import plans
 from ltensor.runtime.cell import Cell
 from ltensor.runtime.entry import Returns
+from ltensor.runtime.link import Linked, load, lower_text
 
 if TYPE_CHECKING:
     from ltensor.lowering.whole import Lowered
@@ -68,7 +69,7 @@ class Build:
         self.returns = returns
         self.seconds: dict[str, float] = {}
         self.remarks_made: list[Remark] = []
-        self._flags = flag_values()
+        self.flags = flag_values()
         self._plan: plans.Plan | None = None
 
     # ------------------------------------------------------------- stages
@@ -116,7 +117,7 @@ class Build:
         )
         began = time.perf_counter()
         with self._flags_of_then(), recording() as remarks:
-            made = link.lower_text(final, signature, self.returns)
+            made = lower_text(final, signature, self.returns)
         self.remarks_made += remarks
         self.seconds["lowering"] = time.perf_counter() - began
         return made
@@ -130,11 +131,11 @@ class Build:
     def _flags_of_then(self) -> change_flags:
         """The flags as they were when the function was asked for."""
         now = flag_values()
-        return change_flags({k: v for k, v in self._flags.items() if k in now and now[k] != v})
+        return change_flags({k: v for k, v in self.flags.items() if k in now and now[k] != v})
 
     # ------------------------------------------------------------- code
 
-    def link(self, shared: Sequence[Cell], use_plans: bool = True) -> link.Linked:
+    def link(self, shared: Sequence[Cell], use_plans: bool = True) -> Linked:
         """The code in memory, from the disk if it is there.
 
         Parameters
@@ -157,9 +158,7 @@ class Build:
         began = time.perf_counter()
         code = jit.object_code(text)
         self.seconds["code"] = time.perf_counter() - began
-        linked = link.load(
-            code, lowered.table, lowered.program.calls, shared, lambda: self.lowered
-        )
+        linked = load(code, lowered.table, lowered.program.calls, shared, lambda: self.lowered)
         self.seconds["linking"] = time.perf_counter() - began - self.seconds["code"]
         if key is not None:
             plans.keep(key, lowered, text)
@@ -170,7 +169,7 @@ class Build:
         """Whether the program at hand is the one that the code was made of."""
         return self._plan is None or self._plan.is_of(self.lowered[1])
 
-    def link_anew(self, shared: Sequence[Cell]) -> link.Linked:
+    def link_anew(self, shared: Sequence[Cell]) -> Linked:
         """The code of the program at hand, whatever is on the disk."""
         self._plan = None
         return self.link(shared, use_plans=False)

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.config import flag_values
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Constant, Op, Variable
 from ltensor.ir.types import TensorType, Type
@@ -39,13 +38,15 @@ class _Foreign(Exception):
     """Something that another process may not have."""
 
 
-def function_key(function: Function, *further: Any) -> str | None:
-    """The name of ``function`` compiled with the present flags; None if it cannot have one.
+def function_key(function: Function, flags: dict[str, Any], *further: Any) -> str | None:
+    """The name of ``function`` compiled with these flags; None if it cannot have one.
 
     Parameters
     ----------
     function : Function
         Before any pass.
+    flags : dict
+        All of them (`ltensor.config.flag_values`).
     further
         Texts, numbers, sequences of such: what else the code depends on.
     """
@@ -58,16 +59,13 @@ def function_key(function: Function, *further: Any) -> str | None:
         writer.value(further)
     except _Foreign:
         return None
-    writer.value((sources, _surroundings(), sorted(flag_values().items(), key=_first)))
+    writer.text("f", repr(sorted(flags.items())))
+    writer.value((sources, *_surroundings()))
     return writer.digest.hexdigest()
 
 
-def _first(pair: tuple[str, Any]) -> str:
-    return pair[0]
-
-
 class _Writer:
-    """Feeds a hash; every value is written with its kind and length, so that none runs into another.
+    """Feeds a hash; every value is written with kind and length, so that none runs into another.
 
     An operation, Function or variable that was written before is written as its number.
     """

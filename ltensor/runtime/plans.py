@@ -73,9 +73,8 @@ def key(build: Build) -> str | None:
         return None
     from ltensor.passes.pipeline import stages
 
-    return plan_key.function_key(
-        build.graph, stages(mode), build.n_arguments, build.n_results, build.updated, build.returns
-    )
+    signature = build.n_arguments, build.n_results, build.updated, build.returns
+    return plan_key.function_key(build.graph, build.flags, stages(mode), signature)
 
 
 def find(name: str) -> Plan | None:

@@ -27,9 +27,7 @@ DECLARATIONS: dict[str, str] = {
     "PyExc_SystemError": "@PyExc_SystemError = external global ptr",
     "lt_PyArray_New": ("declare ptr @lt_PyArray_New(ptr, i32, ptr, i32, ptr, ptr, i32, i32, ptr)"),
     "lt_alloc_output": "declare ptr @lt_alloc_output(ptr, i64, i32, i32, ptr)",
-    "lt_adopt_output": (
-        "declare ptr @lt_adopt_output(ptr, i64, i32, i32, ptr, i64, ptr, ptr)"
-    ),
+    "lt_adopt_output": ("declare ptr @lt_adopt_output(ptr, i64, i32, i32, ptr, i64, ptr, ptr)"),
     "lt_entry_slow": "declare ptr @lt_entry_slow(ptr, ptr, i64, ptr) cold",
     "lt_entry_error": "declare ptr @lt_entry_error(ptr, ptr, i64, ptr, i32, ptr, i64, i64) cold",
     "lt_entry_list": "declare ptr @lt_entry_list(ptr, i64, i64, i64)",
@@ -326,7 +324,13 @@ done:
 """
 
 # Symbols that the support module defines and others may use.
-_EXPORTS = ("lt_alloc_output", "lt_adopt_output", "lt_entry_slow", "lt_entry_error", "lt_entry_list")
+_EXPORTS = (
+    "lt_alloc_output",
+    "lt_adopt_output",
+    "lt_entry_slow",
+    "lt_entry_error",
+    "lt_entry_list",
+)
 
 
 def support_text() -> str:

@@ -349,8 +349,13 @@ WRT = (0, 2, 3)
 
 
 def projection(value: Any, order: int) -> Any:
-    """A scalar of a gradient (or a value), so that it can be differentiated again."""
-    return (value * T.cos(value + order)).sum()
+    """A linear form of a gradient, so that it can be differentiated again.
+
+    Linear: gradients of a thousand steps are large, and a function that bends would leave nothing
+    for differences to see.
+    """
+    flat = value.flatten() if value.ndim else value.dimshuffle("x")
+    return (flat * T.cos(T.arange(flat.size) + order)).sum()
 
 
 def weights_like(shape: tuple[int, ...]) -> Array:

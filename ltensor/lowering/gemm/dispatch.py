@@ -178,9 +178,13 @@ def addresses(dtype: str, *, single_threaded: bool = True) -> dict[str, int]:
     library = blas.find()
     if library is not None and single_threaded and symbols(dtype, library):
         library.use_threads(1)
-    module = jit.compile_module(
-        text(dtype, jit.host(), library),
-        symbols(dtype, library),
+    external = symbols(dtype, library)
+    # what the text depends on besides the host
+    way = f"{library.int_bits} {library.is_wide}" if library is not None and external else "own"
+    module = jit.compile_library(
+        f"products of {dtype}, {way}",
+        lambda: text(dtype, jit.host(), library),
+        external,
         optimize=kernels.RUNTIME_PASSES,
     )
     _modules.append(module)

@@ -1,0 +1,69 @@
+"""What an op with its own loops is given to lower itself: `KernelContext`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ltensor.ir.graph import Apply
+from ltensor.lowering.fusion import is_scalar
+from ltensor.lowering.nest import collapse
+from ltensor.lowering.program import Value, View
+
+if TYPE_CHECKING:
+    from ltensor.lowering.block import Binding, Block
+
+
+class KernelContext:
+    """What an op with its own loops is given: operands, places for results, the builder."""
+
+    def __init__(self, block: Block, node: Apply) -> None:
+        self.block = block
+        self.node = node
+        self.b = block.b
+        self.context = block.context
+
+    def operand(self, position: int) -> Any:
+        """Operand ``position``: a View, or a scalar if it is 0-d."""
+        variable = self.node.inputs[position]
+        if is_scalar(variable):
+            return self.block.scalar(variable)
+        return self.block.value(variable)
+
+    def output(self, position: int = 0, dims: Sequence[Value] | None = None) -> View:
+        """A buffer for result ``position``; ``dims`` default to the inferred shape."""
+        variable = self.node.outputs[position]
+        if dims is None:
+            dims = self.block.dims(variable)
+        view = self.block.destination(variable, dims)
+        self.block.bound[variable] = view
+        return view
+
+    def fill(self, target: View, position: int) -> None:
+        """Write the elements of operand ``position`` into the dense ``target`` of its size.
+
+        An operand in the op's ``element_operands`` is computed into ``target`` without a buffer of
+        its own.
+        """
+        block, b = self.block, self.b
+        variable = self.node.inputs[position]
+        bound = block.bound.get(variable)
+        if isinstance(bound, View) and bound.dense:
+            block.copy(target, bound)
+            return
+        space = collapse(block, [variable], target.dims, [target], computed=False)
+        with ExitStack() as stack:
+            index = block._open(stack, space, label=str(self.node.op))
+            b.store(target, index, block.element(variable, index, {}))
+        b.flush_guards()
+
+    def result(self, value: Binding, position: int = 0) -> None:
+        """Bind result ``position`` to a scalar or an existing buffer."""
+        self.block.bound[self.node.outputs[position]] = value
+
+    def check(
+        self, condition: Any, kind: str, values: Sequence[Value] = (), detail: tuple[Any, ...] = ()
+    ) -> None:
+        """Leave with an error of this node unless ``condition`` holds."""
+        self.block.check(condition, kind, self.node, values, detail)
