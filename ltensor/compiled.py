@@ -447,7 +447,8 @@ class FunctionMaker:
             "list" if self.input_updates else self.returns,
         )
         report = build.run_passes(snapshots=True) if hooks.wants_snapshots() else None
-        linked = build.link([_cell(v) for v in shared], use_plans=self.profile is None)
+        watched = self.profile is not None or bool(hooks.listeners)
+        linked = build.link([_cell(v) for v in shared], use_plans=not watched)
         defaults: list[Container | None] = []
         for spec in self.specs:
             if spec.value is None:

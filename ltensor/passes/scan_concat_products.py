@@ -6,31 +6,31 @@ Products ``dot(h, U), dot(h, V)`` are slices of ``h`` times ``U`` and ``V`` side
 matrices are put together once, before the loop; the pieces of the one operand are computed where
 they belong, and the slices are read where they lie.
 
-Time per step after over before, LSTM with four matrices, float32, B rows (0: a vector), H units:
+Time per step after over before, LSTM with four matrices, float32, B rows (0: a vector), H units;
+each figure is the least of interleaved rounds, but on a machine that did other work as well:
 
-============================  =======  =====  =====  =====  =====  =====  =====
-sums (value and gradient)     H=8      16     32     64     128    256    512
-============================  =======  =====  =====  =====  =====  =====  =====
-B=0                           0.79     0.71   0.53   0.70   0.87   0.84   1.04
-B=8                           0.78     0.65   0.65   0.78   0.83   0.91   1.13
-B=32                          1.00     0.94   0.96   0.95   0.94   1.00   1.04
-B=128                         1.01     0.99   1.00   0.99   0.98
-**shared left operand**
-B=0                           0.82     0.71   0.57   0.87   1.31   1.36   1.15
-B=8                           1.24     0.80   0.89   0.89   0.98   1.03   1.00
-B=32                          1.27     0.78   0.94   0.91   0.96   0.99   0.93
-B=128                         1.76     0.81   0.90   0.98   0.99
-**shared right operand**
-B=0                           1.04     1.01   0.99   0.98   0.90   0.97   1.08
-B=1, 8                        1.4      2.0    2.2    1.9    1.5    1.3    1.2
-B=32                          0.82     0.83   0.89   0.92   0.96   0.98   1.01
-============================  =======  =====  =====  =====  =====  =====  =====
+=============================  ====  ====  ====  ====  ====  ====  ====
+value and gradient, all joins  H=8   16    32    64    128   256   512
+=============================  ====  ====  ====  ====  ====  ====  ====
+B=0                            0.86  0.73  0.57  0.81  0.81  0.79  0.87
+B=8                            1.00  0.85  0.92  0.97  0.98  0.80  0.89
+B=32                           1.17  0.91  0.98  0.98  0.98  0.77  0.99
+**forward, shared left**
+B=0                            0.82  0.71  0.57  0.87  1.31  1.36  1.15
+B=8                            1.24  0.80  0.89  0.89  0.98  1.03  1.00
+B=32                           1.27  0.78  0.94  0.91  0.96  0.99  0.93
+B=128                          1.76  0.81  0.90  0.98  0.99
+**forward, shared right**
+B=0                            1.04  1.01  0.99  0.98  0.90  0.97  1.08
+B=1                            1.07  2.59  3.20  2.56  1.86  1.44  1.30
+B=8                            1.41  1.36  1.29  1.30  1.22  1.10  1.09
+B=32                           0.82  0.83  0.89  0.92  0.96  0.98  1.01
+=============================  ====  ====  ====  ====  ====  ====  ====
 
 With the two matrices of a GRU the sums give 0.7 to 0.9 for up to 8 rows, shared operands nothing.
-Hence sums are always joined, unless the loop is known to be too short to pay for the matrices (the
-figures of 512 units are of 200 and, above 1.04, of 20 steps); products with the same left operand
-are if there are three of them and the operand is a matrix, or the matrices are known to be small;
-products with the same right operand never are.
+Hence sums are always joined, unless the loop is known to be too short to pay for putting the
+matrices together; products with the same left operand are if there are three of them and it is a
+matrix, or if the matrices are known to be small; products with the same right operand never are.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class _Loop:
         return dict(zip(node.outputs, fresh.outputs, strict=True))
 
     def _position(self, matrix: Variable) -> int:
-        """Matrices stand in the order of the refs, so that both loops of a gradient read the same."""
+        """Matrices stand in the order of the refs: both loops of a gradient read one array."""
         node = matrix.owner
         base = node.inputs[0] if node is not None and node.op == TRANSPOSE else matrix
         return self.order.get(base, len(self.order))

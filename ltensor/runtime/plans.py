@@ -7,7 +7,7 @@ Object code and plans lie in one folder (`ltensor.lowering.object_cache`): they 
 checked when they are read, and the oldest go when there are too many.
 
 Not kept: functions that call Python, those with large constants, and those of which somebody wants
-to see the stages. ``LTENSOR_PLANS=0`` turns it off, ``LTENSOR_CACHE=0`` object code as well.
+to see the stages (who compiles them says so). ``LTENSOR_PLANS=0`` turns it off, ``LTENSOR_CACHE=0`` object code as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ltensor import hooks
 from ltensor.lowering import jit, object_cache
 from ltensor.runtime import link, plan_key
 from ltensor.runtime.cell import Cell
@@ -69,7 +68,7 @@ def is_on() -> bool:
 def key(build: Build) -> str | None:
     """The name of a function's plan; None if it has none."""
     mode = build.mode
-    if not is_on() or hooks.listeners or getattr(mode, "checks", None) is not None:
+    if not is_on() or getattr(mode, "checks", None) is not None:
         return None
     from ltensor.passes.pipeline import stages
 

@@ -175,3 +175,19 @@ def test_sizes_of_outputs_that_only_the_outside_knows() -> None:
         wanted = [np.arange(size) * v for v in xs], [np.eye(size, 3) * v for v in xs]
         check_values([n, x], [a, b], (size, xs), [np.array(part) for part in wanted])
         assert compiled([n, x], b)(size, xs[:0]).shape == (0, size, 0)
+
+
+def test_a_step_computes_rows_for_a_matrix() -> None:
+    """An invariant of a lower rank than the state, next to a row of a sequence."""
+    m, start = T.dmatrices("m", "start")
+    v = T.dvector("v")
+    rows, _ = theano.scan(
+        lambda a, h: T.tanh(h + (a * v + T.exp(v))), sequences=m, outputs_info=start
+    )
+    numbers = (uniform(4, 3), uniform(2, 3), uniform(3))
+    h, wanted = numbers[1], []
+    for a in numbers[0]:
+        h = np.tanh(h + (a * numbers[2] + np.exp(numbers[2])))
+        wanted.append(h)
+    check_values([m, start, v], [rows, rows[-1]], numbers, [np.array(wanted), h])
+    check_optimized_gradients([m, start, v], (rows[-1] ** 2).sum(), [m, start, v], numbers)
