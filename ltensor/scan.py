@@ -7,6 +7,7 @@ right; see docs/theano.md.
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -130,6 +131,17 @@ def scan(
         return_list,
         checkpoint,
     ).build()
+
+
+def _theano_signature() -> inspect.Signature:
+    """The parameters that Theano's scan has: programs look at them."""
+    whole = inspect.signature(scan)
+    return whole.replace(
+        parameters=[p for p in whole.parameters.values() if p.name != "checkpoint"]
+    )
+
+
+scan.__signature__ = _theano_signature()  # type: ignore[attr-defined]
 
 
 def _listed(value: Any, what: str, strict: bool = False) -> list[Any]:

@@ -10,6 +10,7 @@ pickled, kept for ever.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -179,7 +180,7 @@ class _Handler(ctypes.Structure):
 
 def module_text(dtypes: tuple[str, ...]) -> str:
     """The part of the support module that makes arrays; ``dtypes`` are those of outputs."""
-    sizes = {np.dtype(d).num: np.dtype(d).itemsize for d in dtypes}
+    sizes: dict[int, int] = {np.dtype(d).num: np.dtype(d).itemsize for d in dtypes}
     count = max(sizes) + 1
     table = ", ".join(f"i8 {sizes.get(k, 0)}" for k in range(count))
     text = _TEXT
@@ -230,7 +231,7 @@ def _is_valid(holder: int, name: bytes) -> int:
 _kept: list[object] = []
 
 
-def install(address: dict[str, int]) -> None:
+def install(address: Mapping[str, int]) -> None:
     """Let the support module, whose symbols ``address`` gives, make large arrays in blocks."""
     if not as_assumed():
         return
