@@ -8,6 +8,8 @@ Theano's error, and then calls the native entry again.
 from __future__ import annotations
 
 import copy
+import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -301,7 +303,9 @@ class CompiledFunction(NativeCallable):
         return pickle.loads(pickle.dumps(self))
 
     def __reduce__(self) -> Any:
+        # the graph first: deep ones are pickled node by node
         return _remake, (
+            self.maker.build.graph,
             self.maker.recipe(),
             [None if c is None else c.get() for c in self.defaults],
         )
@@ -347,7 +351,7 @@ class CompiledFunction(NativeCallable):
 _ABSENT = object()
 
 
-def _remake(recipe: tuple[Any, ...], defaults: list[Any]) -> CompiledFunction:
+def _remake(_: Graph, recipe: tuple[Any, ...], defaults: list[Any]) -> CompiledFunction:
     parts = (*recipe, time.perf_counter())
     maker = FunctionMaker(*parts)
     function = maker.create()
@@ -465,6 +469,8 @@ class FunctionMaker:
         total = time.perf_counter() - self.started
         if self.profile is not None:
             self.profile.compiled(build.optimized, total, build.seconds, build.report.summary())
+        if os.environ.get("LTENSOR_DEBUG", "0") not in ("", "0"):
+            print(build.timing(), file=sys.stderr)
         if hooks.listeners:
             hooks.compiled(
                 hooks.CompileRecord(

@@ -94,4 +94,10 @@ class Function:
         return print_function(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"inputs": self.inputs, "outputs": self.outputs, "name": self.name}
+        # the nodes first, each after its operands: a deep graph is pickled without recursion
+        return {
+            "nodes": self.nodes,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "name": self.name,
+        }

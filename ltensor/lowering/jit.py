@@ -23,7 +23,8 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -272,14 +273,37 @@ def object_name(text: str, optimize: bool = False) -> str:
     return object_cache.key(text, str(optimize), *identity())
 
 
-def _kept(name: str, text: Callable[[], str], optimize: bool) -> bytes:
+def _kept(name: str, text: Callable[[], str], optimize: bool, quick: bool = True) -> bytes:
     data = object_cache.load(name)
     if data is None:
         source = text()
         with _lock:
-            data = bytes(_emitter().emit_object(_prepare(source, optimize)))
+            module = _prepare(source, optimize)
+            with _without_strength_reduction(quick and source.count("\n") > LARGE_MODULE):
+                data = bytes(_emitter().emit_object(module))
         object_cache.store(name, data)
     return data
+
+
+#: lines of a module from which on quick code generation matters more than the last percent
+LARGE_MODULE = 2000
+
+
+@contextmanager
+def _without_strength_reduction(active: bool) -> Iterator[None]:
+    """Leave LLVM's loop strength reduction out for the time of a ``with`` block, if ``active``.
+
+    It takes a third of code generation and gains at most a tenth, in reductions over inner axes:
+    addresses are written as base and index already. LLVM has no switch for it but a global one,
+    so that another thread that generates code in the meantime does without it as well.
+    """
+    if active:
+        _llvm().set_option("ltensor", "-disable-lsr=1")
+    try:
+        yield
+    finally:
+        if active:
+            _llvm().set_option("ltensor", "-disable-lsr=0")
 
 
 @functools.cache
@@ -518,6 +542,7 @@ def compile_library(
     symbols: Mapping[str, int] | None = None,
     *,
     optimize: bool = False,
+    quick: bool = True,
 ) -> CompiledModule:
     """As `compile_module` for a part of the run time, whose text need not be made if it is kept.
 
@@ -527,9 +552,11 @@ def compile_library(
         With ltensor's own sources it determines the text.
     text
         Gives the module.
+    quick
+        Whether a long text is compiled without what takes long and seldom gains anything.
     """
     sources = object_cache.sources()
     if sources is None:
         return compile_module(text(), symbols, optimize=optimize)
     name = object_cache.key("library", label, sources, str(optimize), *identity())
-    return link_object(_kept(name, text, optimize), symbols, text=text, optimized=optimize)
+    return link_object(_kept(name, text, optimize, quick), symbols, text=text, optimized=optimize)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.lowering.program import Value, View
-from ltensor.ops.linalg import Dot, matrix_strides, product_symbol
+from ltensor.ops.linalg import Dot, matrix_strides, product_symbol, sums_adjacent
 from ltensor.ops.sequence_product import SequenceProduct
 from ltensor.ops.shape import DimShuffle
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: dtypes whose products take packed matrices
 DTYPES = ("float32", "float64")
-#: a packed matrix has a multiple of so many columns
+#: a packed matrix has a multiple of so many columns (`KEPT_COLUMNS`, in ``gemm.dispatch``)
 COLUMNS = 16
 
 
@@ -50,11 +50,16 @@ class KeptProducts:
                 continue
             x, y = node.inputs
             matrix = self._matrix(refs, y)
-            if matrix is None or x.type.ndim != 2 or x.type.dtype != matrix.dtype:
+            if matrix is None or x.type.dtype != matrix.dtype or x in refs:
                 continue
-            if x in refs or not op.sized_outside(x):
+            if x.type.ndim == 1:
+                if sums_adjacent(lowering.b, matrix, 0):
+                    continue
+                rows = lowering.b.const(1)
+            elif op.sized_outside(x):
+                rows = lowering.block.scalar(op.shape_outside(lowering.node, x)[0])
+            else:
                 continue
-            rows = lowering.block.scalar(op.shape_outside(lowering.node, x)[0])
             found[node] = self.keep(matrix, y, rows, lowering.steps)
         return found
 
@@ -98,13 +103,13 @@ class KeptProducts:
 
 
 def _pays(b: Any, matrix: View, rows: Value, products: Value) -> Value:
-    """Whether packing pays, by measurements on AVX-512 with a second cache of 1 MB.
+    """Whether packing pays, by measurements (Zen 5, AVX-512, a second cache of 1 MB).
 
-    A turned matrix: the products are 1.2 times (32 rows) to 2 and more times (up to 8 rows) faster,
-    a packing costs one to three products of several rows, eight and more of one row. A plain one
-    is packed by every product of many rows if its own rows lie a page apart or are many (1.1
-    times), and few rows of A are waited for less if panels are read in one piece (1.3 times);
-    else it is read where it is as fast as packed.
+    Products with a turned matrix become 1.1 (128 rows), 1.2 (32) to 2 times (8 and fewer) faster;
+    packing costs as much as two of them, or eight of one row. A plain matrix is packed by every
+    product of more than 32 rows if its own lie a page apart or are more than 512 (1.15 times
+    faster), and streams better in one piece to few rows (1.3 to 1.6 times). Else it is as fast
+    where it is.
     """
     depth, columns = matrix.dims
     row_step, column_step = matrix_strides(b, matrix)
@@ -113,7 +118,7 @@ def _pays(b: Any, matrix: View, rows: Value, products: Value) -> Value:
     turned = b.and_(b.ne(column_step, 1), b.or_(b.ge(columns, 32), b.ge(rows, 8)))
     far = b.and_(b.ge(row, 4096), b.or_(b.le(rows, 8), b.gt(rows, 32)))
     deep = b.and_(b.gt(depth, 512), b.gt(rows, 32))
-    few = b.and_(b.and_(b.le(rows, 4), b.le(depth, 512)), b.ge(row, 1024))
+    few = b.and_(b.and_(b.le(rows, 4), b.le(depth, 512)), b.ge(row, 1536))
     large = b.ge(b.mul(b.mul(depth, columns), size), 1 << 15)
     plain = b.and_(large, b.or_(b.or_(far, deep), few))
     often = b.and_(b.ge(products, 3), b.ge(b.mul(rows, products), 32))

@@ -85,11 +85,11 @@ class SequenceProducts:
         b.call(
             product_symbol(view.dtype, "matmul_kept"),
             [
-                kept.rows, rows, columns, depth,
+                rows, columns, depth,
                 b.shifted(b.row(view, step), 0), depth, b.const(1),
                 kept.pointer, *matrix_strides(b, matrix),
                 buffer.pointer, columns,
-                *scalar_arguments(b, view.dtype, 1, 0),
+                *scalar_arguments(b, view.dtype, 1, 0), kept.rows,
             ],
         )  # fmt: skip
 

@@ -183,6 +183,12 @@ def _inner(b: Any, x: Any, y: Any, dtype: str) -> Any:
     return loop.results[0]
 
 
+def sums_adjacent(b: Any, matrix: Any, axis: int) -> bool:
+    """Whether elements along ``axis`` are adjacent, for all that is known when compiling."""
+    step = matrix_strides(b, matrix)[axis]
+    return bool(step.op == "const" and step.attr == 1)
+
+
 def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
     """Write ``target = x y`` as one sum per row, if one operand is a vector and that is fastest.
 
@@ -192,10 +198,8 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
     if dt.is_complex(dtype) or (x.ndim == 2 and y.ndim == 2):
         return False
     matrix, vector = (x, y) if x.ndim == 2 else (y, x)
-    strides = matrix_strides(b, matrix)
     along = 1 if matrix is x else 0
-    step = strides[along]
-    if not (step.op == "const" and step.attr == 1):
+    if not sums_adjacent(b, matrix, along):
         return False
     combine = "or" if dtype == "bool" else "add"
     with b.loop(matrix.dims[1 - along], label="dot") as outer_loop:
@@ -218,15 +222,15 @@ def _product(b: Any, target: Any, x: Any, y: Any, dtype: str, kept: Any = None) 
     columns = y.dims[1] if y.ndim == 2 else one
     a_strides = xs if x.ndim == 2 else (zero, xs[0])
     b_strides = ys if y.ndim == 2 else (ys[0], one)
-    first, right = ([], b.shifted(y, 0)) if kept is None else ([kept.rows], kept.pointer)
+    right, last = (b.shifted(y, 0), []) if kept is None else (kept.pointer, [kept.rows])
     b.call(
         product_symbol(dtype, "matmul" if kept is None else "matmul_kept"),
         [
-            *first, rows, columns, inner,
+            rows, columns, inner,
             b.shifted(x, 0), *a_strides,
             right, *b_strides,
             b.shifted(target, 0), columns,
-            *scalar_arguments(b, dtype, 1, 0),
+            *scalar_arguments(b, dtype, 1, 0), *last,
         ],
     )  # fmt: skip
 

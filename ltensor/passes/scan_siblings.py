@@ -41,17 +41,20 @@ from ltensor.passes.sizes import Sizes
 MOST_OPERATIONS = 64
 #: flops of an operation that is computed ahead, in lanes
 DEAR = 6
+#: how many loops before it, of as many steps, a loop is compared with
+NEAREST = 16
 INLINE = ("pointwise", "indexed", "shape")
 
 
 def scan_siblings(function: Function) -> Function:
     """Join loops with the same number of steps where that is worth it."""
     refused: set[Any] = set()
+    kinds: dict[Any, str] = {}
     while True:
         loops = [node for node in function.nodes if isinstance(node.op, Scan)]
         if len(loops) < 2:
             return function
-        pair = _Search(function, loops, refused).pair()
+        pair = _Search(function, loops, refused, kinds).pair()
         if pair is None:
             return function
         outputs = substitute(function.outputs, pair.table())
@@ -177,20 +180,23 @@ def _base(seq: Variable) -> tuple[Variable, Apply | None]:
 class _Search:
     """Looks for a pair that may be joined."""
 
-    def __init__(self, function: Function, loops: list[Apply], refused: set[Any]) -> None:
+    def __init__(
+        self, function: Function, loops: list[Apply], refused: set[Any], kinds: dict[Any, str]
+    ) -> None:
         self.function = function
         self.loops = loops
         self.refused = refused
         self.sizes = Sizes()
-        self.kinds = {node: _kind(node.op) for node in loops}
+        #: what the steps of loops compute with, by op
+        self.kinds = kinds
         self._above: dict[Apply, set[Variable]] = {}
 
     def pair(self) -> _Pair | None:
         """A pair, the first loop of which stands before the second."""
-        for number, second in enumerate(self.loops):
-            for first in self.loops[:number]:
-                if not self._same_steps(first, second):
-                    continue
+        before: dict[Any, list[Apply]] = {}
+        for second in self.loops:
+            same = before.setdefault(self.sizes.key(cast(second.inputs[0], "int64")), [])
+            for first in same[-NEAREST:]:
                 found = _Pair(self.function, first, second)
                 reason = self._against(found)
                 if reason is None:
@@ -200,11 +206,14 @@ class _Search:
                     self.refused.add(key)
                     text = f"stays apart from the loop {{}} with the same number of steps: {reason}"
                     remark("scan_siblings", first, text, Who(second))
+            same.append(second)
         return None
 
-    def _same_steps(self, first: Apply, second: Apply) -> bool:
-        a, b = first.inputs[0], second.inputs[0]
-        return a is b or self.sizes.same(cast(a, "int64"), cast(b, "int64"))
+    def _kind_of(self, node: Apply) -> str:
+        found = self.kinds.get(node.op)
+        if found is None:
+            found = self.kinds[node.op] = _kind(node.op)
+        return found
 
     def above(self, node: Apply) -> set[Variable]:
         """What a loop depends on."""
@@ -227,7 +236,7 @@ class _Search:
                 return ""
         if a.has_stop or b.has_stop:
             return "it ends when a condition holds"
-        kinds = self.kinds[first], self.kinds[second]
+        kinds = self._kind_of(first), self._kind_of(second)
         if "other" in kinds:
             return "a step has products or loops of its own, so that nothing is gained"
         if kinds[0] != kinds[1]:

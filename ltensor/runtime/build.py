@@ -133,6 +133,15 @@ class Build:
         now = flag_values()
         return change_flags({k: v for k, v in self.flags.items() if k in now and now[k] != v})
 
+    def timing(self) -> str:
+        """The seconds of the stages gone through, and of each pass, as a table."""
+        lines = [f"{self.graph.name}: " + ", ".join(
+            f"{name} {1e3 * seconds:.2f} ms" for name, seconds in self.seconds.items()
+        )]  # fmt: skip
+        if "passes" in self.seconds:
+            lines.append(self.report.summary())
+        return "\n  ".join("\n".join(lines).splitlines())
+
     # ------------------------------------------------------------- code
 
     def link(self, shared: Sequence[Cell], use_plans: bool = True) -> Linked:

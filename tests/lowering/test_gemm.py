@@ -291,6 +291,59 @@ def test_every_product_that_blas_can_do_goes_there(dtype):
         check(always_blas(dtype), rng, shape, dtype, layouts, alpha, beta)
 
 
+KEEP_ARGS = (I64, I64, I64, PTR, I64, I64, PTR)
+
+
+@functools.cache
+def kept_product(dtype, width):
+    """The functions that pack B and that multiply by what they packed."""
+    text = dispatch.text(dtype, SimpleHost(width, jit.host().has_fma), None)
+    module = jit.compile_module(text)
+    keep = ctypes.CFUNCTYPE(None, *KEEP_ARGS)(module.address(dispatch.keep_symbol(dtype)))
+    call = module.address(dispatch.kept_symbol(dtype))
+    return module, keep, ctypes.CFUNCTYPE(None, *GEMM_ARGS, *scalar_types(dtype), I64)(call)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dtype", MAIN_DTYPES)
+def test_packed_once(dtype, width):
+    """B plain, turned, reversed and with gaps; more and fewer rows than it was packed for."""
+    if not width_available(width):
+        pytest.skip("the machine has no such vectors")
+    _, keep, call = kept_product(dtype, width)
+    rng, size = np.random.default_rng(10), np.dtype(dtype).itemsize
+    shapes = [s for s in (*SHAPES, *LARGE_SHAPES, (2, 70, 513), (4, 19, 1025)) if all(s)]
+    for m, n, k in shapes:
+        a, wide = values(rng, (m, 2 * k), dtype)[:, ::2], values(rng, (2 * k, 3 * n), dtype)
+        turned = np.ascontiguousarray(wide[:k, :n].T).T
+        for b in (wide[:k, :n].copy(), turned, wide[:k, n : 2 * n], wide[::-2, ::3]):
+            columns = -(-n // dispatch.KEPT_COLUMNS) * dispatch.KEPT_COLUMNS
+            packed = np.full(k * columns + 2, 77, dtype)
+            steps = [s // size for s in b.strides]
+            for planned, (alpha, beta) in (
+                (m, (1, 0)),
+                (max(1, m // 2), (2, 0.5)),
+                (m + 9, (1, 1)),
+            ):
+                keep(planned, n, k, b.ctypes.data, *steps, packed[1:].ctypes.data)
+                assert packed[0] == 77 == packed[-1]
+                c = values(rng, (m, n + 3), dtype)
+                want = c.copy()
+                want[:, :n] = alpha * (a.astype("f8") @ b.astype("f8")) + beta * c[:, :n]
+                for rows, right in ((planned, packed[1:]), (0, b)):
+                    got = c.copy()
+                    call(m, n, k, a.ctypes.data, *(s // size for s in a.strides), right.ctypes.data,
+                         *steps, got.ctypes.data, n + 3, alpha, beta, rows)  # fmt: skip
+                    tolerance = k * 40 * np.finfo(dtype).eps
+                    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def test_packing_nothing():
+    _, keep, _ = kept_product("float32", 16)
+    for sizes in ((0, 3, 4), (3, 0, 4), (3, 4, 0)):
+        keep(*sizes, None, 4, 1, None)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "int16"])
 def test_batched_product(dtype, shared):

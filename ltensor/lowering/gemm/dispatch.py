@@ -10,6 +10,7 @@ import functools
 from dataclasses import dataclass
 
 from ltensor.lowering.gemm import blas, kernels
+from ltensor.lowering.gemm.dot import has_dot
 from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, Host
 from ltensor.lowering.gemm.kept import has_kept
@@ -111,7 +112,7 @@ def keep_symbol(dtype: str) -> str:
 def kept_symbol(dtype: str) -> str:
     """Return the symbol of the product with a packed B: ``lt_matmul_kept_f32``.
 
-    Its parameters are ``i64 rows`` and those of `gemm_symbol`. B is what `keep_symbol` made for
+    Its parameters are those of `gemm_symbol` and ``i64 rows``. B is what `keep_symbol` made for
     M = rows, its strides are not looked at; with rows = 0 it is a plain one, as for `gemm_symbol`.
     """
     return f"lt_matmul_kept_{short_name(dtype)}"
@@ -133,10 +134,13 @@ def declaration(dtype: str) -> str:
     )
 
 
-def text(dtype: str, host: Host, library: blas.BlasInfo | None = None) -> str:
+def text(
+    dtype: str, host: Host, library: blas.BlasInfo | None = None, *, has_all: bool = True
+) -> str:
     """Return the module that defines both symbols and the own kernel ``lt_gemm_<dtype>``.
 
-    With a BLAS `library` the module has one external symbol more, see `symbols`.
+    With a BLAS `library` the module has one external symbol more, see `symbols`; without `has_all`
+    it needs `kernels.dot_module_text`.
     """
     el = Element.make(dtype, host)
     letter = _BLAS_LETTER.get(el.name)
@@ -147,7 +151,9 @@ def text(dtype: str, host: Host, library: blas.BlasInfo | None = None) -> str:
         matmul = _matmul(el, routine, library)
         external = f"declare void @lt_blas_{routine}({_cblas_types(el, library.int_bits)})\n"
     kept = _kept(el) if has_kept(el) else ""
-    return kernels.module_text(dtype, host) + matmul + _batched(el) + kept + external
+    return (
+        kernels.module_text(dtype, host, has_all=has_all) + matmul + _batched(el) + kept + external
+    )
 
 
 def symbols(dtype: str, library: blas.BlasInfo | None) -> dict[str, int]:
@@ -181,9 +187,18 @@ def addresses(dtype: str, *, single_threaded: bool = True) -> dict[str, int]:
     external = symbols(dtype, library)
     # what the text depends on besides the host
     way = f"{library.int_bits} {library.is_wide}" if library is not None and external else "own"
+    if has_dot(Element.make(dtype, jit.host())):
+        rows = jit.compile_library(
+            f"rows by rows of {dtype}",
+            lambda: kernels.dot_module_text(dtype, jit.host()),
+            optimize=kernels.RUNTIME_PASSES,
+            quick=False,
+        )
+        _modules.append(rows)
+        external |= rows.addresses
     module = jit.compile_library(
         f"products of {dtype}, {way}",
-        lambda: text(dtype, jit.host(), library),
+        lambda: text(dtype, jit.host(), library, has_all=False),
         external,
         optimize=kernels.RUNTIME_PASSES,
     )
@@ -218,7 +233,7 @@ def _batched_params(el: Element) -> str:
 
 def _own_only(el: Element) -> str:
     w = Writer(f"define void @lt_matmul_{el.name}({gemm_params(el)}) #0")
-    w.do(f"call void @lt_gemm_{el.name}({gemm_params(el)})")
+    w.do(f"tail call void @lt_gemm_{el.name}({gemm_params(el)})")
     w.do("ret void")
     return w.text()
 
@@ -231,7 +246,7 @@ def _matmul(el: Element, routine: str, library: blas.BlasInfo) -> str:
     # The common small case is decided by one comparison.
     w.do(f"br i1 {w.test('slt', '%M', model.blas_rows)}, label %{small}, label %{choose}")
     w.label(small)
-    w.do(f"call void @lt_gemm_{el.name}({gemm_params(el)})")
+    w.do(f"tail call void @lt_gemm_{el.name}({gemm_params(el)})")
     w.do("ret void")
     w.label(choose)
     work = w.mul(w.mul("%M", "%N"), "%K")
@@ -328,9 +343,10 @@ def _batched(el: Element) -> str:
 
 def _kept(el: Element) -> str:
     """The product with a packed B if there is one."""
-    w = Writer(f"define void @lt_matmul_kept_{el.name}(i64 %rows, {gemm_params(el)}) #0")
+    w = Writer(f"define void @lt_matmul_kept_{el.name}({gemm_params(el)}, i64 %rows) #0")
     with w.when_return(w.test("eq", "%rows", 0)):
-        w.do(f"call void @lt_matmul_{el.name}({gemm_params(el)})")
+        # The same parameters in the same places: a jump.
+        w.do(f"tail call void @lt_matmul_{el.name}({gemm_params(el)})")
     w.do(
         f"call void @lt_kept_{el.name}(i64 %rows, i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
         f"i64 %acs, ptr %B, ptr %C, i64 %crs, {el.scalar_params()})"

@@ -32,6 +32,13 @@ def dot_text(el: Element) -> str:
     return "".join(tiles) + _driver(el)
 
 
+def dot_declaration(el: Element) -> str:
+    """Return the declaration of ``lt_dot``."""
+    params = f"i64 %M, i64 %N, {_PARAMS}, {el.scalar_params()}"
+    types = ", ".join(param.split()[0] for param in params.split(", "))
+    return f"declare void @lt_dot_{el.name}({types})\n"
+
+
 def _driver(el: Element) -> str:
     w = Writer(
         f"define internal void @lt_dot_{el.name}"

@@ -5,7 +5,7 @@ Lowering layer. Assembles tiles, packing, dot products and loop nests; `dispatch
 
 from __future__ import annotations
 
-from ltensor.lowering.gemm.dot import dot_text, has_dot
+from ltensor.lowering.gemm.dot import dot_declaration, dot_text, has_dot
 from ltensor.lowering.gemm.driver import Driver, tiles_text
 from ltensor.lowering.gemm.element import Element, Host, declarations
 from ltensor.lowering.gemm.kept import KeptDriver, has_kept
@@ -16,7 +16,21 @@ from ltensor.lowering.gemm.plan import Plan
 RUNTIME_PASSES = False
 
 
-def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
+def dot_module_text(dtype: str, host: Host) -> str:
+    """Return LLVM IR that defines ``lt_dot_<dtype>``, empty if the type has no such form.
+
+    For a `module_text` without it: LLVM's loop strength reduction pays here only.
+    """
+    el = Element.make(dtype, host)
+    if not has_dot(el):
+        return ""
+    head = f"void @lt_dot_{el.name}("
+    body = dot_text(el).replace(f"define internal {head}", f"define {head}")
+    body += "attributes #0 = { nounwind }\n"
+    return body + _used_declarations(el, body)
+
+
+def module_text(dtype: str, host: Host, plan: Plan | None = None, *, has_all: bool = True) -> str:
     """Return LLVM IR that defines ``lt_gemm_<dtype>``.
 
     ``void @lt_gemm_f32(i64 M, i64 N, i64 K, ptr A, i64 ars, i64 acs, ptr B, i64 brs, i64 bcs,
@@ -34,6 +48,8 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
         Gives `vector_bytes` and `has_fma`.
     plan : Plan, optional
         Other tile and block sizes, for measurements.
+    has_all : bool
+        Define ``lt_dot_<dtype>`` as well; it is an external symbol otherwise.
 
     Examples
     --------
@@ -46,7 +62,7 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
     parts = [
         tiles_text(el, plan),
         pack_text(el),
-        dot_text(el) if has_dot(el) else "",
+        _dot(el, has_all),
         Driver(el, plan).text(),
         KeptDriver(el, plan).text() if has_kept(el) else "",
         "declare ptr @malloc(i64)\ndeclare void @free(ptr)\n",
@@ -54,6 +70,12 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
     ]
     body = "".join(parts)
     return body + _used_declarations(el, body)
+
+
+def _dot(el: Element, has_all: bool) -> str:
+    if not has_dot(el):
+        return ""
+    return dot_text(el) if has_all else dot_declaration(el)
 
 
 def _used_declarations(el: Element, body: str) -> str:
