@@ -59,11 +59,12 @@ class AddProduct(DeclaredOp):
     def lower(self, k: Any) -> None:
         b = k.b
         g, x, y = (k.operand(position) for position in range(3))
-        for number, (have, want) in enumerate(
-            ((x.dims[0], y.dims[0]), (g.dims[0], x.dims[1]), (g.dims[1], y.dims[1]))
-        ):
+        if not k.block.same(x.dims[0], y.dims[0]):
+            k.check(b.eq(x.dims[0], y.dims[0]), "dot", (x.dims[0], y.dims[0]))
+        for axis, (position, factor) in enumerate(((1, x), (2, y))):
+            have, want = g.dims[axis], factor.dims[1]
             if not k.block.same(have, want):
-                k.check(b.eq(have, want), "dot" if number == 0 else "mismatch", (have, want))
+                k.check(b.eq(have, want), "mismatch", (have, want), (0, position, axis))
         target = k.output(0)
         k.block.copy(target, g)
         emit_add_product(b, target, x, y)
@@ -71,7 +72,6 @@ class AddProduct(DeclaredOp):
 
 def emit_add_product(b: Any, target: Any, x: Any, y: Any) -> None:
     """``target += x^T y`` in place, by the run time's product."""
-    one = b.const(1)
     xs, ys = matrix_strides(b, x), matrix_strides(b, y)
     b.call(
         product_symbol(target.dtype),
@@ -79,7 +79,7 @@ def emit_add_product(b: Any, target: Any, x: Any, y: Any) -> None:
             x.dims[1], y.dims[1], x.dims[0],
             b.shifted(x, 0), xs[1], xs[0],
             b.shifted(y, 0), *ys,
-            b.shifted(target, 0), b.mul(target.dims[1], one),
+            b.shifted(target, 0), target.dims[1],
             *scalar_arguments(b, target.dtype, 1, 1),
         ],
     )  # fmt: skip

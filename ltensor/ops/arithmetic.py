@@ -258,10 +258,13 @@ def _inv_types(*inputs: str) -> tuple[tuple[str, ...], str]:
 def _extremum_vjp(op_name: str) -> Callable[..., Any]:
     def vjp(x: list[Variable], y: Variable, g: Variable) -> list[Any]:
         from ltensor.ops.cast import cast
-        from ltensor.ops.compare import eq
+        from ltensor.ops.compare import ge, le
 
-        # an operand equal to the result gets the gradient: both do in a tie
-        return [mul(cast(eq(y, v), g.type.dtype), g) for v in x]
+        # Both get the gradient in a tie. The operands are compared with each other, not with the
+        # result: a loop's gradient computes them again, and may round them otherwise.
+        wins = ge if op_name == "maximum" else le
+        a, b = x
+        return [mul(cast(first, g.type.dtype), g) for first in (wins(a, b), wins(b, a))]
 
     return vjp
 

@@ -100,7 +100,8 @@ class _Cut:
         self.edges: list[list[int]] = [[], []]
         self.target: list[int] = []
         self.rest: list[int] = []
-        self.wanted: list[Variable] = []
+        #: values whose operands have been joined to them
+        self._joined: set[Variable] = set()
 
     source, sink = 0, 1
 
@@ -137,11 +138,6 @@ class _Cut:
             for u in node.inputs:
                 if u in self.vertex:
                     self._edge(self.vertex[u] + 1, self.vertex[v], ENDLESS)
-
-    @property
-    def _joined(self) -> set[Variable]:
-        found: set[Variable] = self.__dict__.setdefault("_done", set())
-        return found
 
     def _edge(self, start: int, end: int, capacity: int) -> None:
         self.edges[start].append(len(self.target))

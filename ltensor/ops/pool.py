@@ -137,7 +137,9 @@ class Pool(PoolOp):
         (g,) = output_grads
         if self.mode == "max":
             op = MaxPoolGrad(self.ignore_border, "max", self.ndim)
-            return [op(x, outputs[0], g, *self.split(parameters)), *cut]
+            # taken anew, as in `ltensor.ops.reduce`: a loop's gradient computes x again
+            top = self(x, *self.split(parameters))
+            return [op(x, top, g, *self.split(parameters)), *cut]
         average = AveragePoolGrad(self.ignore_border, self.mode, self.ndim)
         return [average(x, g, *self.split(parameters)), *cut]
 

@@ -254,8 +254,10 @@ class _Extremum(ReduceOp):
         (x,), (g,) = inputs, output_grads
         if dt.is_discrete(x.type.dtype):
             return [zero_gradient(x)]
-        # every element equal to the extremum gets the whole gradient
-        where = eq(self.spread(x, outputs[0]), x)
+        # Every element equal to the extremum gets the whole gradient. It is taken anew (and merged
+        # with the result where that is at hand): a loop's gradient computes the elements again,
+        # and may round them otherwise.
+        where = eq(self.spread(x, self(x)), x)
         return [mul(cast(where, g.type.dtype), self.spread(x, g))]
 
     R_op = DeclaredOp.R_op

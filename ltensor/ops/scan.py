@@ -25,7 +25,7 @@ import numpy as np
 from ltensor.ir.build import constant
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Op, Variable, evaluate, inputs_of, substitute
-from ltensor.ir.types import TensorType, tensor_type
+from ltensor.ir.types import TensorType
 from ltensor.ops.differentiate import connections
 from ltensor.ops.opdef import Declaration, DeclaredOp, declare, new_tensor
 from ltensor.source import Source
@@ -462,11 +462,6 @@ class Scan(DeclaredOp):
         from ltensor.ops.scan_gradient import scan_pullback
 
         return scan_pullback(self, inputs, outputs, output_grads)
-
-
-def row_type(kind: TensorType) -> TensorType:
-    """The type of a row."""
-    return tensor_type(kind.dtype, kind.shape[1:])
 
 
 declare(Declaration("scan", "A loop over time with a region.", Scan))

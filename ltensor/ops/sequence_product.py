@@ -22,7 +22,7 @@ class SequenceProduct(Dot):
     ir_name = "sequence_product"
 
     def __str__(self) -> str:
-        return "SequenceProduct"
+        return "dot"
 
 
 sequence_product = SequenceProduct()

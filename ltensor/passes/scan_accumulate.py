@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ltensor.ir.build import constant
+from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
 from ltensor.ir.types import TensorType
 from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import add
+from ltensor.ops.compare import gt
+from ltensor.ops.ifelse import IfElse
 from ltensor.ops.last_row import is_zero
 from ltensor.ops.subtensor import IncSubtensor
 from ltensor.passes.loops import change_scans
@@ -82,8 +84,12 @@ class _Loop:
         for k, terms in taken.items():
             old = node.outputs[op.n_taps + k]
             value = self.carries[k] if news[k] is op.inner_carries()[k] else table[old]
+            before = value
             for term in terms:
                 value = self._outside(term, next(totals), value)
+            if self._may_fail(terms):
+                some = gt(node.inputs[0], constant(0, dtype="int8"))
+                value = IfElse(1).make_node(some, value, before).outputs[0]
             table[old] = value
             remark(
                 "scan_accumulate",
@@ -98,6 +104,14 @@ class _Loop:
             if new.name is None and new.owner is not None:
                 new.name = old.name
         return table
+
+    def _may_fail(self, terms: list[_Term]) -> bool:
+        """Whether an index may be out of range, which counts only if a step is run."""
+        steps = constant_value(self.node.inputs[0])
+        if steps is not None and int(steps) > 0:
+            return False
+        wrappers: list[Any] = [inner for term in terms for inner in term.wrappers]
+        return any(isinstance(w.op, IncSubtensor) and w.op.may_fail(w) for w in wrappers)
 
     # ------------------------------------------------------------- the sum
 

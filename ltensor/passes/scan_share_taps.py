@@ -40,8 +40,9 @@ def _shared(node: Apply, old: Apply, function: Function) -> dict[Variable, Varia
         if found is not None:
             groups.setdefault(found[0], []).append((slot, found[1]))
     for value, members in groups.items():
-        if len(members) > 1:
-            return _join(node, value, members)
+        joined = _join(node, value, members) if len(members) > 1 else None
+        if joined is not None:
+            return joined
     return None
 
 
@@ -112,12 +113,12 @@ def _join(
     zeros = alloc(constant(0, dtype=value.type.dtype), lags[0])
     fresh = fresh_op.make_node(n, *seqs, *(inits[k] for k in stay), zeros, *carries, *refs)
     fresh.source = node.source
-    remark("scan_share_taps", node, "{} states are multiples of one value", len(members))
     result = {node.outputs[k]: fresh.outputs[position] for position, k in enumerate(stay)}
     after = len(stay) + 1
     result.update(zip(node.outputs[op.n_taps :], fresh.outputs[after:], strict=True))
     if any(a.type != b.type for a, b in result.items()):
         return None
+    remark("scan_share_taps", node, "{} states are multiples of one value", len(members))
     for before, now in result.items():
         now.name = before.name
     return result

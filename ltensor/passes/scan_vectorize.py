@@ -20,12 +20,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ltensor.ir.build import constant_value
+from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable, inputs_of, substitute
-from ltensor.ops.arithmetic import add, maximum, minimum, mul, neg
+from ltensor.ops.arithmetic import add, maximum, minimum, mul, neg, switch
 from ltensor.ops.batching import NotBatched
 from ltensor.ops.cast import cast
+from ltensor.ops.compare import gt
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import dimshuffle, set_flags
 from ltensor.ops.shape_map import ShapeMap
@@ -299,7 +300,14 @@ class _Loop:
             if written is None:
                 raise Refused(write, "the part of the state that it writes has no batched form")
             value = written
-        return add(value, *terms) if terms else value
+        if not terms:
+            return value
+        total = add(value, *terms)
+        if self.runs or not dtype.startswith(("f", "c")):
+            return total
+        # without a step not even infinity counts: 0 * inf is nan
+        some = dimshuffle(gt(self.size, constant(0, dtype="int64")), ("x",) * total.type.ndim)
+        return set_flags(switch(some, total, value), total.type.broadcastable)
 
     def _other(self, batch: Batch, state: _State, family: str) -> Variable:
         from ltensor.ops.reduce import Prod

@@ -7,7 +7,8 @@ Object code and plans lie in one folder (`ltensor.lowering.object_cache`): they 
 checked when they are read, and the oldest go when there are too many.
 
 Not kept: functions that call Python, those with large constants, and those of which somebody wants
-to see the stages (who compiles them says so). ``LTENSOR_PLANS=0`` turns it off, ``LTENSOR_CACHE=0`` object code as well.
+to see the stages (who compiles them says so). ``LTENSOR_PLANS=0`` turns it off, ``LTENSOR_CACHE=0``
+object code as well.
 """
 
 from __future__ import annotations

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scan.checks import check_optimized_gradients, check_values, compiled, uniform, value
+from scan.checks import (
+    check_gradients,
+    check_optimized_gradients,
+    check_values,
+    compiled,
+    uniform,
+    value,
+)
 
 import ltensor as theano
 import ltensor.tensor as T
 from ltensor.gradient import disconnected_grad, grad_clip, zero_grad
 from ltensor.ifelse import ifelse
+from ltensor.ops.pool_api import pool_2d as signal_pool
 from ltensor.scan_module import until
 
 
@@ -191,3 +199,30 @@ def test_a_step_computes_rows_for_a_matrix() -> None:
         wanted.append(h)
     check_values([m, start, v], [rows, rows[-1]], numbers, [np.array(wanted), h])
     check_optimized_gradients([m, start, v], (rows[-1] ** 2).sum(), [m, start, v], numbers)
+
+
+def test_extrema_of_what_the_gradient_computes_again() -> None:
+    """A tie is found by comparing floats, which another order of operations would round apart."""
+    m, start = T.dmatrix("m"), T.dvector("start")
+    numbers = (uniform(4, 16), uniform(16))
+
+    def product(a: Any, h: Any) -> Any:
+        return T.tanh(a) * ((T.tanh(h) * a) * (T.tanh(h) * a) * 0.3)
+
+    steps: list[Any] = [
+        lambda a, h: T.maximum(product(a, h), -0.2),
+        lambda a, h: T.minimum(product(a, h), a * h),
+        lambda a, h: T.max(product(a, h)) + 0.5 * h,
+        lambda a, h: T.min(product(a, h).reshape((4, 4)), axis=1).repeat(4) + 0.5 * h,
+        lambda a, h: T.clip(product(a, h), -0.001, 0.001) + 0.5 * h,
+        lambda a, h: (
+            signal_pool(product(a, h).reshape((4, 4)), (2, 2), ignore_border=True)
+            .flatten()
+            .repeat(4)
+            + h
+        ),
+    ]
+    for step in steps:
+        rows, _ = theano.scan(step, sequences=m, outputs_info=start)
+        cost = (rows * T.arange(1, 17)).sum()
+        check_gradients([m, start], cost, [m, start], numbers, tolerance=1e-6)

@@ -1,7 +1,7 @@
 """Products of rows with rows: C[i, j] = sum_k A[i, k] * B'[j, k], vectors along K.
 
 Lowering layer, private to the gemm package. This is the form for a transposed B and few rows, where
-packing B would cost more than the product. Real floating types only.
+packing B would cost more than the product. Real floating types only; columns of C are adjacent.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from ltensor.lowering.gemm.element import (
     Element,
     lanes_below,
     masked_load,
+    splat,
 )
 from ltensor.lowering.gemm.writer import Writer
 
@@ -121,7 +122,12 @@ def _tile(el: Element, rows: int, cols: int) -> str:
             w.let(f"phi {ty} [ {s}, %tail ], [ {t}, %partial ]")
             for s, t in zip(sums, totals, strict=True)
         ]
-    row_sums = [_column_sums(w, el, sums[i * cols : (i + 1) * cols]) for i in range(rows)]
+    joined = [_column_sums(w, el, sums[i * cols : (i + 1) * cols]) for i in range(rows)]
+    if el.has_masks and cols > 1:
+        _finish_vectors(w, el, joined)
+        w.do("ret void")
+        return w.text()
+    row_sums = [_scalars(w, *row, cols) for row in joined]
     if not el.has_masks:
         row_sums = _scalar_rest(w, el, a, b, stop, row_sums)
     _finish(w, el, rows, cols, row_sums)
@@ -159,9 +165,15 @@ def _scalar_rest(
     return [names[i * cols : (i + 1) * cols] for i in range(len(a))]
 
 
-def _column_sums(w: Writer, el: Element, vectors: list[str]) -> list[str]:
-    """Return the sum of the lanes of each vector, as scalars, by a tree of pairwise additions."""
-    lanes, wanted, ty = el.lanes, len(vectors), el.vec
+def _column_sums(w: Writer, el: Element, vectors: list[str]) -> tuple[list[str], str, int]:
+    """Add the lanes of each vector, by a tree of pairwise additions.
+
+    Returns
+    -------
+    vectors, type, lanes
+        The sums in order, in the lanes of one vector or several of this type.
+    """
+    lanes, ty = el.lanes, el.vec
     partials = lanes
     while partials > 1:
         if len(vectors) > 1:
@@ -172,11 +184,37 @@ def _column_sums(w: Writer, el: Element, vectors: list[str]) -> list[str]:
             vectors = [_halves(w, el, ty, vectors[0], "poison", lanes)]
             ty = f"<{lanes} x {el.ir}>"
         partials //= 2
+    return vectors, ty, lanes
+
+
+def _scalars(w: Writer, vectors: list[str], ty: str, lanes: int, wanted: int) -> list[str]:
+    """Return the first `wanted` lanes of vectors in a row."""
     scalars = []
     for j in range(wanted):
         source, lane = divmod(j, lanes)
         scalars.append(w.let(f"extractelement {ty} {vectors[source]}, i64 {lane}"))
     return scalars
+
+
+def _finish_vectors(w: Writer, el: Element, joined: list[tuple[list[str], str, int]]) -> None:
+    """Write alpha * sums + beta * C, whole vectors of adjacent columns at once."""
+    scaled: list[tuple[str, str, str]] = []
+    for i, (vectors, ty, lanes) in enumerate(joined):
+        base = w.at("%C", w.mul("%crs", i)) if i else "%C"
+        alpha = splat(w, ty, el.ir, "%alpha")
+        for k, vector in enumerate(vectors):
+            place = w.at(base, k * lanes * el.size) if k else base
+            scaled.append((ty, el.mul(w, ty, alpha, vector), place))
+    w.do(f"br i1 {el.beta_is_zero(w)}, label %plain, label %update")
+    w.label("update")
+    for ty, value, place in scaled:
+        old = w.let(f"load {ty}, ptr {place}, align {el.size}")
+        new = el.mul_add(w, ty, splat(w, ty, el.ir, "%beta"), old, value)
+        w.do(f"store {ty} {new}, ptr {place}, align {el.size}")
+    w.do("ret void")
+    w.label("plain")
+    for ty, value, place in scaled:
+        w.do(f"store {ty} {value}, ptr {place}, align {el.size}")
 
 
 def _halves(w: Writer, el: Element, ty: str, a: str, b: str, count: int) -> str:

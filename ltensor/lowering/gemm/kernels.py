@@ -85,5 +85,7 @@ def _used_declarations(el: Element, body: str) -> str:
         types.append(raw_vector(el))
     if el.is_complex:
         types.append(f"<2 x {el.ir}>")
+    if has_dot(el):
+        types += [f"<{lanes} x {el.ir}>" for lanes in (2, 4, 8) if lanes < el.lanes]
     lines = {line: None for ty in types for line in declarations(ty)}
     return "".join(line + "\n" for line in lines if line.split("@")[1].split("(")[0] + "(" in body)
