@@ -82,8 +82,10 @@ define internal ptr @lt_array_in_block(i32 %type, i32 %ndim, ptr %dims, i64 %byt
   %none = icmp eq ptr %block, null
   br i1 %none, label %poor, label %make
 poor:
-  %raised = call ptr @PyErr_NoMemory()
-  ret ptr null
+  ; NumPy says how much it was that could not be had
+  %usual = call ptr @lt_PyArray_New(ptr @lt_ndarray, i32 %ndim, ptr %dims, i32 %type, ptr null,
+                                    ptr null, i32 0, i32 0, ptr null)
+  ret ptr %usual
 make:
   %array = call ptr @lt_array_around(i32 %type, i32 %ndim, ptr %dims, ptr %block)
   %failed = icmp eq ptr %array, null
