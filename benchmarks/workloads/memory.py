@@ -62,7 +62,11 @@ def gradient_lt(d: Data) -> Pair:
     import ltensor as theano
     import ltensor.tensor as T
 
-    given, results = gradient_graph(lambda *a, **k: theano.scan(*a, **k)[0], T.grad, T)
+    # as the JAX version does by hand with jax.checkpoint
+    def scan(*a, **k):
+        return theano.scan(*a, **k, checkpoint="auto")[0]
+
+    given, results = gradient_graph(scan, T.grad, T)
     f = theano.function(given, results)
     return lambda: f(d["v"], d["a"], 10), lambda: f(d["v"], d["a"], GRADIENT_STEPS)
 
