@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable
 from ltensor.lowering.program import Value, View
-from ltensor.ops.add_product import AddProduct, emit_add_product
+from ltensor.ops.add_product import AddProduct
+from ltensor.ops.linalg import emit_product, transposed
 from ltensor.ops.shape import DimShuffle
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class DeferredProducts:
                     views.append(
                         View(v.type.dtype, self.buffers[v].pointer, (b.mul(count, rows), columns))
                     )
-                emit_add_product(b, target, *views)
+                emit_product(b, target, transposed(b, views[0]), views[1], accumulate=True)
 
 
 def _view(inner: Block, v: Variable) -> View:

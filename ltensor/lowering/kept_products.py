@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.lowering.program import Value, View
-from ltensor.ops.linalg import Dot, matrix_strides, product_symbol, sums_adjacent
+from ltensor.ops.linalg import (
+    Dot,
+    matrix_strides,
+    product_symbol,
+    sums_adjacent,
+    transposed,
+)
 from ltensor.ops.sequence_product import SequenceProduct
 from ltensor.ops.shape import DimShuffle
 
@@ -96,10 +102,7 @@ class KeptProducts:
         view = refs.get(y)
         if not isinstance(view, View) or view.ndim != 2 or view.dtype not in DTYPES:
             return None
-        if not turned:
-            return view
-        (rows, columns), (down, across) = view.dims, matrix_strides(self.lowering.b, view)
-        return View(view.dtype, view.pointer, (columns, rows), (across, down), view.offset)
+        return transposed(self.lowering.b, view) if turned else view
 
 
 def _pays(b: Any, matrix: View, rows: Value, products: Value) -> Value:

@@ -239,16 +239,20 @@ class ScanLowering:
             self._start_rows(state)
             for value in state.inits:
                 carried += [value.re, value.im] if isinstance(value, Complex) else [value]
+        # what counts steps of blocks comes after the states
+        pending_at = len(carried)
         if deferred.pairs:
             deferred.prepare(self)
             carried.append(b.const(0))
         keeper = KeptProducts(self)
         self.kept = keeper.prepare()
         products = SequenceProducts(self)
+        products_at = len(carried)
         if products.nodes:
             products.prepare(keeper)
             carried.append(b.const(0))
         ahead = SequenceValues(self)
+        ahead_at = len(carried)
         if ahead.values:
             ahead.prepare()
             carried.append(b.const(0))
@@ -258,20 +262,20 @@ class ScanLowering:
             for state in states:
                 self.growing.rows_before(state, loop.index)
             bound = self._bind(self.seq_views, states, self.ref_values, loop)
-            extra = loop.carry[len(loop.carry) - bool(products.nodes) - bool(ahead.values) :]
             if products.nodes:
-                bound.update(products.bind(loop.index, extra[0]))
+                bound.update(products.bind(loop.index, loop.carry[products_at]))
             if ahead.values:
-                bound.update(ahead.bind(loop.index, extra[-1]))
-            news, stop = self._body(bound, states, self.outs, loop)
+                bound.update(ahead.bind(loop.index, loop.carry[ahead_at]))
+            pending = loop.carry[pending_at] if deferred.pairs else None
+            news, stop = self._body(bound, states, self.outs, loop, pending)
             if products.nodes:
-                news.append(products.following(extra[0]))
+                news.append(products.following(loop.carry[products_at]))
             if ahead.values:
-                news.append(ahead.following(extra[-1]))
+                news.append(ahead.following(loop.carry[ahead_at]))
             loop.next(*news)
             loop.stop = stop
         if deferred.pairs:
-            pending = loop.results[-1 - bool(products.nodes) - bool(ahead.values)]
+            pending = loop.results[pending_at]
             with b.if_(b.gt(pending, 0)):
                 deferred.multiply(self, pending)
         return loop
@@ -411,7 +415,9 @@ class ScanLowering:
         states: list[State],
         outs: list[View | _Unsized],
         loop: Loop,
+        pending: Value | None,
     ) -> tuple[list[Any], Value | None]:
+        """One step; ``pending`` is how many steps' rows wait for the deferred products."""
         b, op = self.b, self.op
         results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
         targets: list[View | _Unsized | None] = []
@@ -438,7 +444,6 @@ class ScanLowering:
             destinations[variable] = self._provider(target, position, loop)
             direct.add(position)
         deferred = self.deferred
-        pending = self._pending(loop)
         if pending is not None:
             gathered = deferred.destinations(pending, self)
             gathered = {v: place for v, place in gathered.items() if v not in destinations}
@@ -490,13 +495,6 @@ class ScanLowering:
             return news, None
         condition = inner.scalar(stop)
         return news, b.cast(condition, "bool")
-
-    def _pending(self, loop: Loop) -> Value | None:
-        """How many steps' rows wait for the deferred products."""
-        if not self.deferred.pairs:
-            return None
-        position = sum(2 if isinstance(v, Complex) else 1 for s in self.states for v in s.inits)
-        return loop.carry[position]
 
     def _provider(self, target: View | _Unsized, position: int, loop: Loop) -> Any:
         if isinstance(target, _Unsized):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.graph import Apply, Variable
 from ltensor.lowering.program import Value, View
-from ltensor.ops.linalg import matrix_strides, product_symbol, scalar_arguments
+from ltensor.ops.linalg import emit_product
 from ltensor.ops.sequence_product import SequenceProduct
 
 if TYPE_CHECKING:
@@ -82,16 +82,9 @@ class SequenceProducts:
         b = self.lowering.b
         depth, columns = matrix.dims
         rows = b.mul(count, b.size(view.dims[1:-1]))
-        b.call(
-            product_symbol(view.dtype, "matmul_kept"),
-            [
-                rows, columns, depth,
-                b.shifted(b.row(view, step), 0), depth, b.const(1),
-                kept.pointer, *matrix_strides(b, matrix),
-                buffer.pointer, columns,
-                *scalar_arguments(b, view.dtype, 1, 0), kept.rows,
-            ],
-        )  # fmt: skip
+        x = View(view.dtype, b.shifted(b.row(view, step), 0), (rows, depth))
+        target = View(buffer.dtype, buffer.pointer, (rows, columns))
+        emit_product(b, target, x, matrix, kept=kept)
 
     def following(self, position: Value) -> Value:
         """The place of the next step in its block."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ops.linalg import dot, matrix_strides, product_symbol, scalar_arguments
+from ltensor.ops.linalg import dot, emit_product, transposed
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dimshuffle
@@ -67,22 +67,7 @@ class AddProduct(DeclaredOp):
                 k.check(b.eq(have, want), "mismatch", (have, want), (0, position, axis))
         target = k.output(0)
         k.block.copy(target, g)
-        emit_add_product(b, target, x, y)
-
-
-def emit_add_product(b: Any, target: Any, x: Any, y: Any) -> None:
-    """``target += x^T y`` in place, by the run time's product."""
-    xs, ys = matrix_strides(b, x), matrix_strides(b, y)
-    b.call(
-        product_symbol(target.dtype),
-        [
-            x.dims[1], y.dims[1], x.dims[0],
-            b.shifted(x, 0), xs[1], xs[0],
-            b.shifted(y, 0), *ys,
-            b.shifted(target, 0), target.dims[1],
-            *scalar_arguments(b, target.dtype, 1, 1),
-        ],
-    )  # fmt: skip
+        emit_product(b, target, transposed(b, x), y, accumulate=True)
 
 
 add_product = AddProduct()

@@ -54,6 +54,12 @@ def matrix_strides(b: Any, view: Any) -> tuple[Any, ...]:
     return tuple(b.size(view.dims[axis + 1 :]) for axis in range(view.ndim))
 
 
+def transposed(b: Any, view: Any) -> Any:
+    """The same elements of a matrix, rows and columns exchanged."""
+    (rows, columns), (down, across) = view.dims, matrix_strides(b, view)
+    return type(view)(view.dtype, view.pointer, (columns, rows), (across, down), view.offset)
+
+
 def converted(b: Any, view: Any, dtype: str) -> Any:
     """``view`` in ``dtype``, copied only if its dtype is another."""
     if view.dtype == dtype:
@@ -163,7 +169,7 @@ class Dot(DeclaredOp):
         target = k.output(0)
         place = target if out == dtype else b.temporary(dtype, target.dims)
         if not _by_rows(b, place, x, y, dtype):
-            _product(b, place, x, y, dtype, k.block.kept.get(k.node))
+            emit_product(b, place, x, y, kept=k.block.kept.get(k.node))
         if place is not target:
             convert_into(b, target, place)
 
@@ -211,11 +217,14 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
     return True
 
 
-def _product(b: Any, target: Any, x: Any, y: Any, dtype: str, kept: Any = None) -> None:
-    """``target = x y`` for dense ``target``, by the run time's product.
+def emit_product(
+    b: Any, target: Any, x: Any, y: Any, *, kept: Any = None, accumulate: bool = False
+) -> None:
+    """``target = x y``, or ``target += x y``, for dense ``target``, by the run time's product.
 
     ``kept`` is ``y`` as it was packed before a loop: for how many rows of ``x``, and where.
     """
+    dtype = target.dtype
     one, zero = b.const(1), b.const(0)
     xs, ys = matrix_strides(b, x), matrix_strides(b, y)
     rows, inner = (x.dims[0], x.dims[1]) if x.ndim == 2 else (one, x.dims[0])
@@ -230,7 +239,7 @@ def _product(b: Any, target: Any, x: Any, y: Any, dtype: str, kept: Any = None) 
             b.shifted(x, 0), *a_strides,
             right, *b_strides,
             b.shifted(target, 0), columns,
-            *scalar_arguments(b, dtype, 1, 0), *last,
+            *scalar_arguments(b, dtype, 1, int(accumulate)), *last,
         ],
     )  # fmt: skip
 

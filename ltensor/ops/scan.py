@@ -221,9 +221,8 @@ class Scan(DeclaredOp):
             outputs.append(new_tensor(row.type.dtype, (first if first != 1 else None, *sizes)))
         for init in carries:
             outputs.append(init.type.make_variable())
-        for number, out in enumerate(self.inner_outs()):
+        for out in self.inner_outs():
             outputs.append(new_tensor(out.type.dtype, (None, *out.type.shape)))
-            del number
         if self.has_stop:
             outputs.append(new_tensor("int64", ()))
         return Apply(self, list(inputs), outputs)
@@ -231,9 +230,8 @@ class Scan(DeclaredOp):
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         from ltensor.ops.cast import cast
 
-        n, _, inits, carries, _ = self.split(node.inputs)
         _, _, init_shapes, carry_shapes, _ = self.split(shapes)
-        steps = node.outputs[-1] if self.has_stop else cast(n, "int64")
+        steps = node.outputs[-1] if self.has_stop else cast(node.inputs[0], "int64")
         result: list[Any] = []
         for slot in range(self.n_taps):
             kept = self.keep[slot]
@@ -247,7 +245,6 @@ class Scan(DeclaredOp):
             result.append(None if row is None else (first, *row))
         if self.has_stop:
             result.append(())
-        del inits, carries
         return result
 
     def row_shapes(self, node: Apply, shapes: list[Any]) -> list[Any]:

@@ -42,6 +42,21 @@ def change_scans(function: Function, change: Change) -> Function:
     return Function(function.inputs, [memo.get(v, v) for v in function.outputs], function.name)
 
 
+def with_results(node: Apply, outputs: Sequence[Variable]) -> dict[Variable, Variable] | None:
+    """What replaces the results of a scan whose step has other ``outputs`` by the same slots.
+
+    None if a result would be of another type.
+    """
+    op: Any = node.op
+    fresh = op.replace(body=Function(op.body.inputs, outputs, op.body.name)).make_node(*node.inputs)
+    fresh.source = node.source
+    for old, new in zip(node.outputs, fresh.outputs, strict=True):
+        if old.type != new.type:
+            return None
+        new.name = old.name
+    return dict(zip(node.outputs, fresh.outputs, strict=True))
+
+
 def keep_slots(
     node: Apply,
     seqs: Sequence[int],
@@ -80,18 +95,14 @@ def keep_slots(
         *op.inner_refs(),
         *added.values(),
     ]
-    changed = Scan(
-        Function(arguments, substitute(outputs, dict(inner)), op.body.name),
-        len(seqs),
-        [op.lags[k] for k in taps],
-        len(carries),
-        len(outs),
-        op.has_stop,
-        [*(op.keep[k] for k in taps), *(op.keep[op.n_taps + k] for k in outs)],
-        op.truncate,
-        op.name,
+    changed = op.replace(
+        body=Function(arguments, substitute(outputs, dict(inner)), op.body.name),
+        n_seqs=len(seqs),
+        lags=[op.lags[k] for k in taps],
+        n_carries=len(carries),
+        n_outs=len(outs),
+        keep=[*(op.keep[k] for k in taps), *(op.keep[op.n_taps + k] for k in outs)],
     )
-    changed.computed_again = op.computed_again
     fresh = changed.make_node(
         n,
         *(seq_values[k] for k in seqs),

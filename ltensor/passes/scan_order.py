@@ -13,7 +13,7 @@ from typing import Any
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable, substitute
 from ltensor.ops.arithmetic import add, mul
-from ltensor.passes.loops import change_scans
+from ltensor.passes.loops import change_scans, with_results
 from ltensor.passes.manager import register
 
 #: the age of what depends on no state
@@ -22,15 +22,10 @@ AGELESS = 1 << 30
 
 def scan_order(function: Function) -> Function:
     """Order the operands of sums and products in every scan."""
-
-    def change(node: Apply, _: Apply) -> dict[Variable, Variable] | None:
-        fresh = _ordered(node)
-        return None if fresh is None else dict(zip(node.outputs, fresh.outputs, strict=True))
-
-    return change_scans(function, change)
+    return change_scans(function, lambda node, _: _ordered(node))
 
 
-def _ordered(node: Apply) -> Apply | None:
+def _ordered(node: Apply) -> dict[Variable, Variable] | None:
     op: Any = node.op
     ages: dict[Variable, int] = {}
     for lags, variables in zip(op.lags, op.inner_taps(), strict=True):
@@ -48,12 +43,7 @@ def _ordered(node: Apply) -> Apply | None:
             table[inner.outputs[0]] = _again(inner, ordered)
     if not table:
         return None
-    body = Function(op.body.inputs, substitute(op.body.outputs, table), op.body.name)
-    fresh = op.replace(body=body).make_node(*node.inputs)
-    fresh.source = node.source
-    for old, new in zip(node.outputs, fresh.outputs, strict=True):
-        new.name = old.name
-    return fresh
+    return with_results(node, substitute(op.body.outputs, table))
 
 
 def _again(inner: Apply, operands: list[Variable]) -> Variable:

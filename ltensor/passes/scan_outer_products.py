@@ -17,7 +17,7 @@ from ltensor.ops.add_product import add_product
 from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.linalg import Dot
 from ltensor.ops.shape import DimShuffle, dimshuffle
-from ltensor.passes.loops import change_scans
+from ltensor.passes.loops import change_scans, with_results
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Slot, remark
 
@@ -27,17 +27,13 @@ DTYPES = ("float32", "float64")
 
 def scan_outer_products(function: Function) -> Function:
     """Mark the products that loops accumulate."""
-
-    def change(node: Apply, _: Apply) -> dict[Variable, Variable] | None:
-        op: Any = node.op
-        fresh = _marked(node) if op.n_carries else None
-        return None if fresh is None else dict(zip(node.outputs, fresh.outputs, strict=True))
-
-    return change_scans(function, change)
+    return change_scans(function, lambda node, _: _marked(node))
 
 
-def _marked(node: Apply) -> Apply | None:
+def _marked(node: Apply) -> dict[Variable, Variable] | None:
     op: Any = node.op
+    if not op.n_carries:
+        return None
     outputs = list(op.body.outputs)
     changed = False
     for k, (argument, new) in enumerate(zip(op.inner_carries(), op.inner_news(), strict=True)):
@@ -59,14 +55,7 @@ def _marked(node: Apply) -> Apply | None:
         )
     if not changed:
         return None
-    body = Function(op.body.inputs, outputs, op.body.name)
-    fresh = op.replace(body=body).make_node(*node.inputs)
-    fresh.source = node.source
-    if any(a.type != b.type for a, b in zip(node.outputs, fresh.outputs, strict=True)):
-        return None
-    for old, new in zip(node.outputs, fresh.outputs, strict=True):
-        new.name = old.name
-    return fresh
+    return with_results(node, outputs)
 
 
 def _products(op: Any, argument: Variable, new: Variable) -> list[tuple[Variable, Variable]]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
-from ltensor.ops.scan import Scan
 from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Listing, Slot, remark
@@ -74,18 +73,14 @@ def _prune(node: Apply, used: list[bool]) -> dict[Variable, Variable] | None:
         *[a for a, _ in final_refs],
     ]
     keep = [op.keep[k] for k in live_taps] + [op.keep[op.n_taps + k] for k in live_outs]
-    new = Scan(
-        Function(body_inputs, kept_outputs, op.body.name),
-        len(final_seqs),
-        lags,
-        len(live_carries),
-        len(live_outs),
-        op.has_stop,
-        keep,
-        op.truncate,
-        op.name,
+    new = op.replace(
+        body=Function(body_inputs, kept_outputs, op.body.name),
+        n_seqs=len(final_seqs),
+        lags=lags,
+        n_carries=len(live_carries),
+        n_outs=len(live_outs),
+        keep=keep,
     )
-    new.computed_again = op.computed_again
     fresh = new.make_node(
         n,
         *[v for _, v in final_seqs],

@@ -13,7 +13,7 @@ from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable, substitute
 from ltensor.ops.linalg import Dot
 from ltensor.ops.sequence_product import SequenceProduct, sequence_product
-from ltensor.passes.loops import change_scans
+from ltensor.passes.loops import change_scans, with_results
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Who, remark
 
@@ -22,17 +22,13 @@ DTYPES = ("float32", "float64")
 
 def scan_sequence_products(function: Function) -> Function:
     """Mark the products of sequences' rows and invariants in every scan."""
-
-    def change(node: Apply, _: Apply) -> dict[Variable, Variable] | None:
-        op: Any = node.op
-        fresh = _marked(node) if not op.has_stop else None
-        return None if fresh is None else dict(zip(node.outputs, fresh.outputs, strict=True))
-
-    return change_scans(function, change)
+    return change_scans(function, lambda node, _: _marked(node))
 
 
-def _marked(node: Apply) -> Apply | None:
+def _marked(node: Apply) -> dict[Variable, Variable] | None:
     op: Any = node.op
+    if op.has_stop:
+        return None
     rows, refs = set(op.inner_seqs()), set(op.inner_refs())
     table: dict[Variable, Variable] = {}
     for inner in op.body.nodes:
@@ -54,12 +50,7 @@ def _marked(node: Apply) -> Apply | None:
         remark("scan_sequence_products", node, "{} is taken for many steps at once", Who(inner))
     if not table:
         return None
-    body = Function(op.body.inputs, substitute(op.body.outputs, table), op.body.name)
-    result = op.replace(body=body).make_node(*node.inputs)
-    result.source = node.source
-    for old, new in zip(node.outputs, result.outputs, strict=True):
-        new.name = old.name
-    return result
+    return with_results(node, substitute(op.body.outputs, table))
 
 
 register(scan_sequence_products)

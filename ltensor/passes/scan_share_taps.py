@@ -15,7 +15,6 @@ from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
 from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import mul
 from ltensor.ops.last_row import is_zero
-from ltensor.ops.scan import Scan
 from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import remark
@@ -98,18 +97,11 @@ def _join(
         outputs,
         op.body.name,
     )
-    fresh_op = Scan(
-        body,
-        op.n_seqs,
-        [*(op.lags[k] for k in stay), lags],
-        op.n_carries,
-        op.n_outs,
-        op.has_stop,
-        [*(op.keep[k] for k in stay), 1, *op.keep[op.n_taps :]],
-        op.truncate,
-        op.name,
+    fresh_op = op.replace(
+        body=body,
+        lags=[*(op.lags[k] for k in stay), lags],
+        keep=[*(op.keep[k] for k in stay), 1, *op.keep[op.n_taps :]],
     )
-    fresh_op.computed_again = op.computed_again
     zeros = alloc(constant(0, dtype=value.type.dtype), lags[0])
     fresh = fresh_op.make_node(n, *seqs, *(inits[k] for k in stay), zeros, *carries, *refs)
     fresh.source = node.source
