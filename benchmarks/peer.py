@@ -14,22 +14,32 @@ from typing import Any
 from benchmarks.kernels import cache_folder
 
 #: Peers whose packages live in an environment of their own, which `setup_peers.py` makes.
-ENVIRONMENTS = {"numba": "numba", "jax": "jax", "pytensor": "pytensor"}
-
-ONE_THREAD = {
-    **dict.fromkeys(
-        (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "NUMBA_NUM_THREADS",
-            "LTENSOR_NUM_THREADS",
-        ),
-        "1",
-    ),
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
+ENVIRONMENTS = {
+    "numba": "numba",
+    "jax": "jax",
+    "pytensor": "pytensor",
+    "pytensor_c": "pytensor",
+    "torch": "torch",
+    "inductor": "torch",
 }
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LTENSOR_NUM_THREADS",
+)
+
+
+def thread_settings(threads: int) -> dict[str, str]:
+    """Environment variables by which the peers use so many threads."""
+    settings = dict.fromkeys(THREADS, str(threads)) | {"JAX_PLATFORMS": "cpu"}
+    if threads == 1:
+        one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        settings["XLA_FLAGS"] = one
+    return settings
+
 
 #: Settings that some machines carry and that would change what is measured.
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
@@ -50,22 +60,28 @@ def interpreter(peer: str) -> Path | None:
 class Peer:
     """A worker, started when first asked."""
 
-    def __init__(self, name: str, core: int | None, settings: dict[str, str] | None = None) -> None:
-        self.name, self.core, self.settings = name, core, settings or {}
+    def __init__(
+        self,
+        name: str,
+        cores: set[int] | None,
+        settings: dict[str, str] | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.name, self.cores = name, cores
+        self.settings = {**thread_settings(threads), **(settings or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
-        """A fresh process, pinned to the core."""
+        """A fresh process, pinned to the cores."""
         if self.process is not None:
             return self.process
         environment = {k: v for k, v in os.environ.items() if k not in UNSET}
-        environment.update(ONE_THREAD)
         environment.update(self.settings)
-        core = self.core
+        cores = self.cores
 
         def pin() -> None:
-            if core is not None:
-                os.sched_setaffinity(0, {core})
+            if cores is not None:
+                os.sched_setaffinity(0, cores)
 
         self.process = subprocess.Popen(
             [str(interpreter(self.name)), str(Path(__file__).with_name("worker.py")), self.name],

@@ -3,6 +3,8 @@
 A workload file (``workloads/*.py``) has a list ``ROWS``. The maker of a peer takes the inputs and
 gives a function without arguments that does the work once and returns its results. Makers import
 their libraries themselves: the file is read in every worker, also where those are not installed.
+The function may have an attribute ``state``, a function that gives further results after a call
+(what a training step has made of its weights).
 """
 
 from __future__ import annotations
@@ -21,10 +23,28 @@ Maker = Callable[[Data], Any]
 
 #: Peers in the order of the table. `c_fast` is `c` with -ffast-math and libmvec; `floor` is a loop
 #: in C (or calls of a BLAS) that does only what cannot be avoided.
-PEERS = ("lt", "c", "c_fast", "numba", "jax", "pytensor", "numpy", "floor")
+#: `lt_one` is ltensor with one thread, beside `lt` with several; `pytensor_c` PyTensor by C,
+#: `inductor` torch.compile: they run where a row names them.
+PEERS = (
+    "lt",
+    "lt_one",
+    "c",
+    "c_fast",
+    "numba",
+    "jax",
+    "pytensor",
+    "pytensor_c",
+    "torch",
+    "inductor",
+    "numpy",
+    "floor",
+)
 
-#: Peers that compile a graph, as ltensor does.
-GRAPH_PEERS = ("jax", "pytensor")
+#: Peers that run by the makers of another.
+MAKERS = {"c_fast": "c", "lt_one": "lt"}
+
+#: Peers that compile a graph, as ltensor does (or could: torch).
+GRAPH_PEERS = ("jax", "pytensor", "pytensor_c", "torch", "inductor")
 
 
 @dataclass(frozen=True)
@@ -41,8 +61,10 @@ class Row:
         Peer to maker.
     steps : int
         Steps of the loop, for nanoseconds per step.
-    graph, c : float, optional
-        Targets: time over the best graph peer's, over the better C's.
+    graph, c, numpy : float, optional
+        Targets: time over the best graph peer's, over the better C's, over NumPy's.
+    speedup : float, optional
+        Target with several threads: one thread's time over theirs.
     rtol, atol : float
         How near the results must be to the reference's (the first of `numpy`, `c`).
     floor : str
@@ -50,7 +72,7 @@ class Row:
     kind : str
         ``"time"``; ``"memory"``: a maker gives (small call, large call), the figure is how much
         the peak grows in the large one; ``"compile"``: the figure is the time of the maker and
-        the first call in a new process.
+        the first call in a new process; ``"seconds"``, ``"size"``: it is what the function gives.
     notes : dict
         Peer to why it is not there.
     limit, limit_cached : float, optional
@@ -68,6 +90,8 @@ class Row:
     steps: int = 1
     graph: float | None = None
     c: float | None = None
+    numpy: float | None = None
+    speedup: float | None = None
     rtol: float = 1e-6
     atol: float = 1e-9
     floor: str = ""

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.peer import ENVIRONMENTS, Peer, PeerError, interpreter
-from benchmarks.row import PEERS, Row, all_rows
+from benchmarks.row import MAKERS, PEERS, Row, all_rows
 from benchmarks.table import Result, judge, print_row, print_summary
 
 #: A batch of calls takes about so many seconds.
@@ -51,15 +51,19 @@ class Driver:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.core = (
-            None if options.core < 0 or not hasattr(os, "sched_setaffinity") else options.core
-        )
+        free = options.core < 0 or not hasattr(os, "sched_setaffinity")
+        self.cores = None if free else set(range(options.core, options.core + options.threads))
         self.absent = {p: "absent" for p in options.peers if interpreter(p) is None}
-        self.workers = {p: Peer(p, self.core) for p in options.peers if p not in self.absent}
+        self.workers = {p: self.peer(p) for p in options.peers if p not in self.absent}
+
+    def peer(self, name: str, settings: dict[str, str] | None = None) -> Peer:
+        """A worker with its cores and threads."""
+        threads = 1 if name == "lt_one" else self.options.threads
+        return Peer(name, self.cores, settings, threads)
 
     def peers_of(self, row: Row) -> list[str]:
         """The peers that run the row."""
-        return [p for p in self.workers if (p if p != "c_fast" else "c") in row.peers]
+        return [p for p in self.workers if MAKERS.get(p, p) in row.peers]
 
     def run(self, row: Row) -> Result:
         """One row: check, then measure."""
@@ -100,7 +104,7 @@ class Driver:
                 self.workers[peer].ask("prepare", row.key, data, timeout=self.options.timeout),
             )
             return
-        if row.kind == "memory":
+        if row.kind != "compile":
             yield peer, self.fresh(row, peer, data, {})
             return
         runs: dict[str, list[dict[str, Any]]] = {peer: [], f"{peer} cached": []}
@@ -123,7 +127,7 @@ class Driver:
 
     def fresh(self, row: Row, peer: str, data: Any, settings: dict[str, str]) -> dict[str, Any]:
         """The answer of a process that does nothing else."""
-        worker = Peer(peer, self.core, settings)
+        worker = self.peer(peer, settings)
         try:
             worker.ask("hello", timeout=self.options.timeout)
             return worker.ask("prepare", row.key, data, timeout=self.options.timeout)
@@ -182,8 +186,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="three rounds")
-    parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
-    parser.add_argument("--core", type=int, default=0, help="core to pin to; -1 for none")
+    parser.add_argument("--clock", choices=["cpu", "wall"], help="wall with several threads")
+    parser.add_argument("--core", type=int, default=0, help="first core to pin to; -1 for none")
+    parser.add_argument("--threads", type=int, default=1, help="of every peer, and cores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ltensor", type=Path, help="measure the ltensor of this source tree")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one answer")
@@ -192,12 +197,17 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.rounds = 3
+    options.clock = options.clock or ("cpu" if options.threads == 1 else "wall")
     if options.ltensor:
         os.environ["LTENSOR_BENCHMARKS_TREE"] = str(options.ltensor.resolve())
     chosen = options.peers.split(",") if options.peers else list(PEERS)
     if "c" in chosen and "c_fast" not in chosen:
         chosen.append("c_fast")
     options.peers = [p for p in PEERS if p in chosen or p in ("lt", "floor")]
+    if options.threads == 1 and "lt_one" in options.peers:
+        options.peers.remove("lt_one")
+    elif options.threads > 1 and "lt_one" not in options.peers:
+        options.peers.insert(1, "lt_one")
     return options
 
 
@@ -213,8 +223,8 @@ def main() -> None:
             print(row.key)
         return
     driver = Driver(options)
-    for peer in driver.absent:
-        print(f"{peer} is absent: python benchmarks/setup_peers.py {ENVIRONMENTS[peer]}")
+    for environment in dict.fromkeys(ENVIRONMENTS[peer] for peer in driver.absent):
+        print(f"{environment} is absent: python benchmarks/setup_peers.py {environment}")
     results = []
     try:
         for row in rows:
@@ -234,6 +244,7 @@ def main() -> None:
         report = {
             "machine": machine(),
             "clock": options.clock,
+            "threads": options.threads,
             "rounds": options.rounds,
             "rows": [r.as_json() for r in results],
         }

@@ -1,4 +1,4 @@
-"""Make the peers' environments: ``python benchmarks/setup_peers.py [jax] [pytensor] [numba]``.
+"""Make the peers' environments: ``python benchmarks/setup_peers.py [jax] [numba] ...``.
 
 Each peer gets a virtual environment of its own, from the package registry, under the folder that
 ``LTENSOR_BENCHMARKS_DIR`` names (default ``~/.cache/ltensor-benchmarks``). With no names, all of
@@ -23,7 +23,10 @@ PACKAGES = {
     "jax": ["jax==0.10.2"],
     "pytensor": ["pytensor==3.0.7"],
     "numba": ["numba==0.68.1", "scipy"],
+    "torch": ["torch==2.13.0+cpu", "numpy", "setuptools"],
 }
+#: Where packages are that the registry does not have: PyTorch's builds for the processor alone.
+INDEXES = {"torch": "https://download.pytorch.org/whl/cpu"}
 
 
 def make(name: str, folder: Path, force: bool) -> bool:
@@ -34,7 +37,10 @@ def make(name: str, folder: Path, force: bool) -> bool:
         print(f"{name}: there already, in {folder}")
         return True
     venv.create(folder, with_pip=True, clear=folder.exists())
-    done = subprocess.run([folder / "bin" / "python", "-m", "pip", "install", *PACKAGES[name]])
+    install = [folder / "bin" / "python", "-m", "pip", "install", *PACKAGES[name]]
+    done = subprocess.run(install)
+    if done.returncode and name in INDEXES:
+        done = subprocess.run([*install, "--extra-index-url", INDEXES[name]])
     if done.returncode:
         shutil.rmtree(folder)
         print(f"{name}: could not be installed", file=sys.stderr)

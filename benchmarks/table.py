@@ -20,8 +20,10 @@ class Result:
         Peer to least and largest sample.
     failed : dict
         Peer to why it has no figure.
-    to_graph, to_c, to_floor : float, optional
+    to_graph, to_c, to_numpy, to_floor : float, optional
         Ratios of ltensor's figure.
+    speedup : float, optional
+        Of several threads over one.
     met : bool, optional
         All targets of the row are met; None where it has none, or where those that could be
         judged are met and the peers for the others did not run.
@@ -34,7 +36,9 @@ class Result:
     failed: dict[str, str] = field(default_factory=dict)
     to_graph: float | None = None
     to_c: float | None = None
+    to_numpy: float | None = None
     to_floor: float | None = None
+    speedup: float | None = None
     met: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -48,8 +52,20 @@ class Result:
             "spread": self.spread,
             "built": {p: a["built"] for p, a in self.first.items() if "built" in a},
             "failed": {**row.notes, **self.failed},
-            "ratio": {"graph": self.to_graph, "c": self.to_c, "floor": self.to_floor},
-            "target": {"graph": row.graph, "c": row.c, "limit": row.limit},
+            "ratio": {
+                "graph": self.to_graph,
+                "c": self.to_c,
+                "numpy": self.to_numpy,
+                "floor": self.to_floor,
+                "speedup": self.speedup,
+            },
+            "target": {
+                "graph": row.graph,
+                "c": row.c,
+                "numpy": row.numpy,
+                "speedup": row.speedup,
+                "limit": row.limit,
+            },
             "met": self.met,
         }
 
@@ -67,14 +83,22 @@ def judge(result: Result) -> None:
         return ours / min(others) if others else None
 
     result.to_graph, result.to_c = ratio(*GRAPH_PEERS), ratio("c", "c_fast")
-    result.to_floor = ratio("floor")
+    result.to_numpy, result.to_floor = ratio("numpy"), ratio("floor")
     verdicts = []
+    if "lt_one" in figures:
+        result.speedup = figures["lt_one"] / ours
+        if row.speedup is not None:
+            verdicts.append(result.speedup >= row.speedup)
     if row.limit is not None:
         verdicts.append(ours / row.steps <= row.limit)
     if row.limit_cached is not None:
         verdicts.append(figures.get("lt cached", float("inf")) <= row.limit_cached)
     open_ = False
-    for found, target in ((result.to_graph, row.graph), (result.to_c, row.c)):
+    for found, target in (
+        (result.to_graph, row.graph),
+        (result.to_c, row.c),
+        (result.to_numpy, row.numpy),
+    ):
         if target is not None:
             open_ |= found is None
             verdicts.append(found is None or found <= target)
@@ -86,7 +110,7 @@ def judge(result: Result) -> None:
 
 def amount(value: float, kind: str) -> str:
     """Time or bytes with a fitting unit."""
-    if kind == "memory":
+    if kind in ("memory", "size"):
         return f"{value / 2**20:.2f} MB"
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if value >= scale:
@@ -102,12 +126,16 @@ def print_row(result: Result, peers: list[str]) -> None:
     for name, found, target in (
         ("graph", result.to_graph, row.graph),
         ("C", result.to_c, row.c),
+        ("NumPy", result.to_numpy if row.numpy is not None else None, row.numpy),
         ("floor", result.to_floor, None),
     ):
         if found is not None:
             parts.append(
                 f"lt/{name} {found:.3g}" + (f" (target {target:g})" if target is not None else "")
             )
+    if result.speedup is not None:
+        goal = f" (target {row.speedup:g})" if row.speedup is not None else ""
+        parts.append(f"speed-up {result.speedup:.3g}{goal}")
     if row.limit is not None:
         if row.kind == "memory" and row.steps > 1:
             parts.append(f"limit {row.limit:g} numbers")

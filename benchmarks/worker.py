@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.row import Row, all_rows
+from benchmarks.row import MAKERS, Row, all_rows
 
 
 def as_arrays(results: Any) -> list[np.ndarray]:
@@ -55,10 +55,8 @@ class Worker:
             from benchmarks import kernels
 
             kernels.fast_math = peer != "c"
-            self.maker = "c" if peer == "c_fast" else peer
-        else:
-            self.maker = peer
-        if peer == "lt":
+        self.maker = MAKERS.get(peer, peer)
+        if self.maker == "lt":
             if "LTENSOR_BENCHMARKS_TREE" in os.environ:
                 sys.path.insert(0, os.environ["LTENSOR_BENCHMARKS_TREE"])
             import ltensor.tensor  # noqa: F401
@@ -68,10 +66,16 @@ class Worker:
 
             jax.config.update("jax_enable_x64", True)
             jax.numpy.zeros(1).block_until_ready()  # starts its back end
-        elif peer == "pytensor":
+        elif peer in ("pytensor", "pytensor_c"):
             import pytensor.tensor
 
             pytensor.config.floatX = "float64"
+            if peer == "pytensor_c":
+                pytensor.config.linker = "cvm"
+        elif peer in ("torch", "inductor"):
+            import torch
+
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
     def prepare(self, key: str, data: dict[str, Any]) -> dict[str, Any]:
         """Build, call once for the results, once for the time."""
@@ -88,7 +92,11 @@ class Worker:
             before = peak_bytes()
             results = as_arrays(large())
             return {"figure": peak_bytes() - before, "results": results}
+        if row.kind in ("seconds", "size"):
+            return {"figure": made(), "results": []}
         results = as_arrays(made())
+        if hasattr(made, "state"):
+            results += as_arrays(made.state())
         built, built_cpu = time.perf_counter() - start, time.process_time() - cpu
         if row.kind == "compile":
             return {"figure": built, "wall": built, "cpu": built_cpu, "results": results}

@@ -1,8 +1,8 @@
 """What `ltensor.function` returns: a callable that runs native code, and its maker.
 
-A call goes straight to the native entry. Arguments that do not fit as they are (lists, other
-dtypes, keywords, defaults) take `_call_slow`, which converts them by Theano's rules or raises
-Theano's error, and then calls the native entry again.
+A call goes straight to the native entry. Arguments that it does not take (lists, other dtypes)
+go through `_call_slow`, which converts them by Theano's rules or raises Theano's error, and then
+calls the native entry again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ltensor.ir.graph import Variable
 from ltensor.profiling import ProfileStats
 from ltensor.runtime.callable import NativeCallable
 from ltensor.runtime.entry import Returns
+from ltensor.runtime.signature import Signature
 from ltensor.shared import Container, SharedVariable
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ totals = {"grad": 0.0, "import": time.perf_counter()}
 class _Native(NativeCallable):
     """The bare native function, for callers that have converted their arguments already."""
 
-    def __init__(self, owner: Any, linked: Linked) -> None:
+    def __init__(self, owner: CompiledFunction, linked: Linked) -> None:
         self.owner = owner
-        self._install_entry(linked.address, linked)
+        count = len(owner.maker.specs)
+        known = Signature([None] * count, [None] * count, [False] * count, held=owner._cells)
+        self._install_entry(linked.address, linked, known)
 
     def _call_slow(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -75,21 +78,28 @@ class CompiledFunction(NativeCallable):
         self.trust_input = False
         self._specs = maker.specs
         self._kinds = [s.variable.type for s in maker.specs]
+        # Python called back, and other threads meanwhile, may replace the values of shared
+        # variables, whose memory the native code goes on reading: the arrays are held for the call
+        self._cells = [_cell(v) for v in maker.request.shared] if linked.may_call_python else []
         self._native = _Native(self, linked)
         self._linked = linked
         self.defaults = defaults
-        plain = (
-            maker.keys is None
-            and maker.profile is None
-            and not maker.input_updates
-            and not any(s.strict for s in maker.specs)
+        strict = any(s.strict for s in maker.specs)
+        self._is_plain = maker.profile is None and not maker.input_updates and not strict
+        self._go_native()
+
+    def _go_native(self) -> None:
+        """Let calls run the native code, if it does all that a call of this function takes."""
+        if not self._is_plain:
+            return
+        known = Signature(
+            [spec.name for spec in self._specs],
+            [None if default is None else default.cell for default in self.defaults],
+            [spec.allow_downcast for spec in self._specs],
+            self.maker.keys,
+            self._cells,
         )
-        # Python called back, and other threads meanwhile, may replace the values of shared
-        # variables, whose memory the native code goes on reading: the arrays are held for the call
-        self._cells = [_cell(v) for v in maker.request.shared] if linked.calls_back else []
-        self._is_plain = plain and not self._cells
-        if self._is_plain:
-            self._install_entry(linked.address, linked)
+        self._install_entry(self._linked.address, self._linked, known)
 
     # ------------------------------------------------------------- calls
 
@@ -99,9 +109,7 @@ class CompiledFunction(NativeCallable):
         keep = kwargs.pop("output_subset", None)
         values = self._arguments(args, kwargs)
         inner = time.perf_counter() if profile is not None else 0.0
-        held = [cell.array for cell in self._cells]
         result = self._native(*values)
-        del held
         if profile is not None:
             profile.record(time.perf_counter() - started, time.perf_counter() - inner)
         maker = self.maker
@@ -120,10 +128,7 @@ class CompiledFunction(NativeCallable):
         n = len(specs)
         if len(args) > n:
             raise TypeError("Too many parameter passed to theano function")
-        given: list[Any] = [_ABSENT] * n
-        visible = list(range(n))
-        for position, value in zip(visible, args, strict=False):
-            given[position] = value
+        given: list[Any] = [*args, *[_ABSENT] * (n - len(args))]
         for key, value in kwargs.items():
             position = self._find(key)
             if given[position] is not _ABSENT:
@@ -202,7 +207,11 @@ class CompiledFunction(NativeCallable):
         if not build.is_faithful:
             # the numbers of this code mean nothing here: it fails again with our own
             self._replace(build.link_anew([_cell(v) for v in self.maker.request.shared]))
-            return self._native(*args)
+            given = [
+                value if value is not None or default is None else default.get()
+                for value, default in zip(args, self.defaults, strict=True)
+            ]
+            return self._native(*self._arguments(given, {}))
         site = build.lowered[0].program.errors[number]
         position = 0
         if site.node is not None:
@@ -216,8 +225,7 @@ class CompiledFunction(NativeCallable):
         """Run other code from now on; the present one may still be running."""
         self._former = (self._linked, self._native)
         self._linked, self._native = linked, _Native(self, linked)
-        if self._is_plain:
-            self._install_entry(linked.address, linked)
+        self._go_native()
 
     # ------------------------------------------------------------- Theano's attributes
 
@@ -344,8 +352,7 @@ class CompiledFunction(NativeCallable):
     def __repr__(self) -> str:
         return f"<ltensor function {self.name!r}>"
 
-    def __str__(self) -> str:
-        return f"<ltensor function {self.name!r}>"
+    __str__ = __repr__
 
 
 _ABSENT = object()
@@ -453,19 +460,7 @@ class FunctionMaker:
         report = build.run_passes(snapshots=True) if hooks.wants_snapshots() else None
         watched = self.profile is not None or bool(hooks.listeners)
         linked = build.link([_cell(v) for v in shared], use_plans=not watched)
-        defaults: list[Container | None] = []
-        for spec in self.specs:
-            if spec.value is None:
-                defaults.append(None)
-            elif isinstance(spec.value, Container):
-                defaults.append(spec.value)
-            else:
-                defaults.append(
-                    Container(
-                        spec.variable.type, spec.value, spec.strict, spec.allow_downcast, spec.name
-                    )
-                )
-        function = CompiledFunction(self, linked, defaults)
+        function = CompiledFunction(self, linked, list(map(_default, self.specs)))
         total = time.perf_counter() - self.started
         if self.profile is not None:
             self.profile.compiled(build.optimized, total, build.seconds, build.report.summary())
@@ -485,6 +480,13 @@ class FunctionMaker:
                 )
             )
         return function
+
+
+def _default(spec: In) -> Container | None:
+    value = spec.value
+    if value is None or isinstance(value, Container):
+        return value
+    return Container(spec.variable.type, value, spec.strict, spec.allow_downcast, spec.name)
 
 
 def _cell(variable: SharedVariable) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "change_flags",
     "config",
     "flag_values",
+    "watch",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -215,6 +216,7 @@ class _Flag:
 _FLAGS: dict[str, _Flag] = {}
 #: where the value of a flag lies: the attributes of its group, and its name there
 _places: dict[str, tuple[dict[str, Any], str]] = {}
+_watchers: dict[str, list[Callable[[Any], None]]] = {}
 
 
 class Section:
@@ -322,6 +324,13 @@ def _section(dotted: str) -> tuple[Section, str]:
 def _store(dotted: str, value: Any) -> None:
     section, name = _section(dotted)
     section.__dict__[name] = value
+    for follow in _watchers.get(dotted, ()):
+        follow(value)
+
+
+def watch(dotted: str, follow: Callable[[Any], None]) -> None:
+    """Call ``follow`` with the new value whenever a flag is set, from now on."""
+    _watchers.setdefault(dotted, []).append(follow)
 
 
 def _lookup(dotted: str) -> Any:

@@ -127,8 +127,14 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
     ),
     ("enable_initial_driver_test", True, "Kept."),
     # --- running
-    ("openmp", False, "Run large loops on several threads."),
-    ("openmp_elemwise_minsize", 200000, "From how many elements a loop may use threads."),
+    (
+        "num_threads",
+        0,
+        "How many threads compiled code may use; 0: LTENSOR_NUM_THREADS, else OMP_NUM_THREADS, "
+        "else the processors that the process may use. 1 compiles code without threads.",
+    ),
+    ("openmp", False, "Kept: num_threads says how many threads there are."),
+    ("openmp_elemwise_minsize", 200000, "Kept: threads are used where they are expected to pay."),
     ("exception_verbosity", "low", "How much of the graph and of the values errors show.", "high"),
     ("traceback.limit", 8, "How many of the user's frames each variable remembers (-1: all)."),
     ("traceback.compile_limit", 0, "The same for what passes make (kept)."),

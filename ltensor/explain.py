@@ -56,10 +56,12 @@ class _Explainer:
         self._walk(self.graph, 0, None)
         self.formulas = self._formulas(args, sizes)
         self.buffer_of = self._by_result()
-        #: (scan, position) of states that have buffers besides their traces
-        self.buffered = {
-            b.reason[1:] for b in self.program.buffers if b.reason[0] in ("ring", "carry")
-        }
+        #: (scan, position) of states that have buffers besides their traces -> how many rows fit
+        self.buffered: dict[Any, int] = {}
+        for b in self.program.buffers:
+            if b.reason[0] in ("ring", "carry"):
+                rows = b.dims[0].attr if b.reason[0] == "ring" else 1
+                self.buffered[b.reason[1:]] = self.buffered.get(b.reason[1:], 0) + rows
 
     def _walk(self, function: Function, depth: int, scan: Apply | None) -> None:
         for node in function.nodes:
@@ -184,6 +186,7 @@ class _Explainer:
             self._reason(buffer),
             lifetime,
             _line(subject),
+            buffer.pointer.attr if buffer.pointer.op == "ensure" else None,
         )
 
     def _reason(self, buffer: Buffer) -> str:
@@ -214,12 +217,16 @@ class _Explainer:
             if subject.op.keep[rest[0]] is None:
                 many = "row" if rows == "1" else f"{rows} rows"
                 return f"the {many} of {slot} of {name} before the first step"
+            if self.buffered[subject, rest[0]] == 1:
+                return f"the row of {slot} of {name}, updated in place"
             taps = ", ".join(f"-{lag}" for lag in subject.op.lags[rest[0]])
             return f"ring of {rows} rows of {slot} of {name}: taps {taps} and the row written"
         if word == "last":
             rows = self.formulas.size(buffer.dims[0]).text
             return f"last {'row' if rows == '1' else f'{rows} rows'} of {slot} of {name}"
         if word == "carry":
+            if self.buffered[subject, rest[0]] == 1:
+                return f"{slot} of {name}, updated in place"
             return f"{slot} of {name}: two buffers take turns as this step's value and the next's"
         return f"{word} of {slot} of {name}"
 
@@ -265,15 +272,18 @@ class _Explainer:
         op: Any = node.op
         slot = str(Slot(node, position))
         kept = _kept_rows(op, position)
-        buffered = (node, position) in self.buffered
+        buffered = self.buffered.get((node, position), 0)
         if op.n_taps <= position < op.n_taps + op.n_carries:
-            return f"{slot}: {'two buffers in turn' if buffered else 'in registers'}"
+            return (
+                f"{slot}: {('in registers', 'updated in place', 'two buffers in turn')[buffered]}"
+            )
         taps = ""
         if position < op.n_taps:
             lags = op.lags[position]
             taps = f", tap{'s' if len(lags) > 1 else ''} " + ", ".join(f"-{k}" for k in lags)
         if kept is not None:
-            where = "in a ring of rows" if buffered else "in registers"
+            where = "in a ring of rows" if buffered > 1 else "updated in place"
+            where = where if buffered else "in registers"
             if position >= op.n_taps:
                 where = "in one buffer"
             return f"{slot}{taps}: last {'row' if kept == 1 else f'{kept} rows'} kept, {where}"

@@ -31,6 +31,9 @@ class BufferRecord:
         ``returned``, ``call`` (freed when the call ends) or ``loop NAME`` (allocated there, once).
     line : str
         The user's line, ``file.py:12``; empty if it is not known.
+    block : int or None
+        Buffers of a call that are not needed at the same time lie in one block of memory; those
+        with the same number share one.
     """
 
     formula: str
@@ -41,6 +44,7 @@ class BufferRecord:
     reason: str
     lifetime: str
     line: str
+    block: int | None = None
 
 
 @dataclass
@@ -133,9 +137,14 @@ class Explanation:
 
     @property
     def bytes(self) -> int | None:
-        """The sum over all buffers, if all sizes are known."""
-        known = [b.bytes for b in self.buffers]
-        return None if None in known else sum(n for n in known if n is not None)
+        """The sum over all buffers, those that share memory counted once, if sizes are known."""
+        blocks: dict[object, int] = {}
+        for b in self.buffers:
+            if b.bytes is None:
+                return None
+            key = id(b) if b.block is None else ("block", b.block)
+            blocks[key] = max(blocks.get(key, 0), b.bytes)
+        return sum(blocks.values())
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -155,9 +164,13 @@ def _report(told: Explanation) -> Iterator[str]:
     )
     width = max((len(b.formula) for b in told.buffers), default=0)
     width = min(width, 48)
+    taken: set[int] = set()
     for b in told.buffers:
         known = "?" if b.bytes is None else f"{b.bytes:,}"
         where = "" if b.lifetime == "call" else f" [{b.lifetime}]"
+        if b.block is not None:
+            where += " [in memory of another]" if b.block in taken else ""
+            taken.add(b.block)
         yield f"  {b.formula:<{width}}  {known:>12}  {b.reason}{where}"
     if total is None and told.buffers:
         yield "  (?: give sizes, as f.explain(sizes={'x': (100, 3)}), or arguments)"

@@ -19,7 +19,7 @@ from ltensor.ir.types import (
     generic,
     random_state_type,
 )
-from ltensor.runtime.cell import Cell, keep
+from ltensor.runtime.cell import Cell, copied, keep
 from ltensor.tensor.variable import _tensor_py_operators
 
 __all__ = [
@@ -173,7 +173,7 @@ class SharedVariable(Variable):
         if borrow:
             return value
         if isinstance(value, np.ndarray):
-            return value.copy()
+            return copied(value)
         return copy.deepcopy(value)
 
     def set_value(self, new_value: Any, borrow: bool = False) -> None:
@@ -208,7 +208,8 @@ class SharedVariable(Variable):
 
 def _copied(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return np.array(value, copy=True)
+        # a masked array stays one, and is refused
+        return np.array(value, copy=True, subok=True)
     return copy.deepcopy(value)
 
 
@@ -270,7 +271,7 @@ def shared(
     elif isinstance(value, np.ndarray) and value.dtype.name in dt.ALL:
         flags = (False,) * value.ndim if pattern is None else tuple(pattern)
         kind = TensorType(value.dtype.name, flags)
-        stored = value if borrow else np.array(value, copy=True)
+        stored = value if borrow else _copied(value)
         cls = TensorSharedVariable if value.ndim else ScalarSharedVariable
         variable = cls(name, kind, stored, strict, allow_downcast)
     elif isinstance(value, (bool, int, float, complex, np.generic)) and (

@@ -20,7 +20,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         name, _, values = test.partition("[")
         cases = dict(report.user_properties).get("cases", 1)
         if "gradient" in name:
-            order = next(k for k in "123" if f"order{k}" in values or values.startswith(k))
+            order = next(k for k in "123" if f"order{k}" in values or values.endswith(f"-{k}]"))
             counts[f"gradients of order {order}"] += cases
         else:
             counts["values"] += cases

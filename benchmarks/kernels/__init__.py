@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-STRICT = ["-O3", "-march=native"]
-FAST = ["-O3", "-march=native", "-ffast-math"]
+STRICT = ["-O3", "-march=native", "-fopenmp"]
+FAST = [*STRICT, "-ffast-math"]
 
 #: Which of the two sets of flags this process uses; the worker sets it.
 fast_math = False
@@ -64,6 +64,16 @@ def call(name: str, function: str, *arguments: Any, result: Any = None) -> Any:
             kept.append(a)
     work = functools.partial(f, *kept)
     work.arrays = arguments  # type: ignore[attr-defined]  # keeps them alive
+    return work
+
+
+def then(f: Any, *results: Any) -> Any:
+    """A function without arguments that calls ``f`` and gives the arrays that it fills."""
+
+    def work() -> Any:
+        f()
+        return results
+
     return work
 
 

@@ -53,7 +53,7 @@ class HostText(Renderer):
         """A launch, or a loop of the host."""
         kernel = self.plan.kernels.get(loop)
         if kernel is None:
-            self.render_serial_loop(loop)
+            self.render_serial_loop(loop, "0", self.scalar(loop.extent))
         else:
             self._launch(kernel)
 

@@ -181,9 +181,9 @@ class ScalarText(InstructionText):
             return self.put(f"{'f' if floating else ''}{how} {kind} {a}, {b}")
         if how in ("and", "or"):
             return self.put(f"{how} {kind} {a}, {b}")
-        assert how in ("max", "min")
+        assert how in ("max", "min", "largest")
         if floating:
-            name = "maximum" if how == "max" else "minimum"
+            name = "minimum" if how == "min" else "maximum"
             return self._extremum(name, kind, dtype, (a, b), 1)
         sign = "s" if dtype.startswith("int") else "u"
         return self.intrinsic(f"llvm.{sign}{how}.{kind}", kind, (kind, kind), (a, b))

@@ -7,6 +7,7 @@ Python floats given to a floatX scalar.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ def filter_array(
     kind: TensorType, value: Any, strict: bool, allow_downcast: bool | None
 ) -> np.ndarray:
     """See `TensorType.filter`."""
+    # (NumPy imports its masked arrays on demand)
+    if type(value) is not np.ndarray and "numpy.ma" in sys.modules and np.ma.is_masked(value):
+        raise TypeError(
+            f"{kind} cannot store a masked array: compiled functions know no masks. Give its data "
+            "(value.data) or fill the gaps (value.filled(...))."
+        )
     array = _convert(kind, value, strict, allow_downcast)
     if array.ndim != kind.ndim:
         raise TypeError(

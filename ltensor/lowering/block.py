@@ -6,7 +6,7 @@ the ops' own ``emit`` and ``element`` declarations; this file knows kinds of ops
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,6 +23,7 @@ from ltensor.lowering.joined import join_window
 from ltensor.lowering.kernel_context import KernelContext
 from ltensor.lowering.nest import Space, collapse
 from ltensor.lowering.program import Complex, Value, View
+from ltensor.lowering.reduction import emit_reduction, emit_shared_nest
 from ltensor.ops.shape_map import ShapeMap
 
 Binding = Any  # View, Value or Complex
@@ -177,6 +178,9 @@ class Block:
             if group.kind == "nest":
                 self._emit_nest(group)
                 continue
+            if group.kind == "shared":
+                emit_shared_nest(self, group)
+                continue
             node = group.node
             assert node is not None
             if group.kind == "reduction":
@@ -215,6 +219,10 @@ class Block:
             return window
         self._own.add(variable)
         return self.b.temporary(variable.type.dtype, dims, reason or ("value", variable))
+
+    def own_inputs(self, variables: Iterable[Variable]) -> None:
+        """Let the buffers of bound values be overwritten after their last use."""
+        self._own.update(variables)
 
     def take_over(self, node: Apply, position: int) -> View | None:
         """The buffer of an operand that nobody reads after ``node``, for its result."""
@@ -395,13 +403,16 @@ class Block:
         """Copy elements between buffers of equal dims."""
         b = self.b
         if target.dense and source.dense:
+            if target.pointer is source.pointer and target.offset is source.offset:
+                # a state that is updated in place
+                return
             size = b.mul(b.size(target.dims), dt.item_size(target.dtype))
             b.memcpy(b.shifted(target, 0), b.shifted(source, 0), size)
             return
         if len(target.dims) == 2 and _dense_rows(target) and _dense_rows(source):
             # row by row: a call is less code than a loop over lanes, and compiled in no time
             size = b.mul(target.dims[1], dt.item_size(target.dtype))
-            with b.loop(target.dims[0]) as loop:
+            with b.loop(target.dims[0], parallel=True) as loop:
                 rows = (b.row(target, loop.index), b.row(source, loop.index))
                 b.memcpy(b.shifted(rows[0], 0), b.shifted(rows[1], 0), size)
             return
@@ -409,7 +420,8 @@ class Block:
             index = []
             for k, dim in enumerate(target.dims):
                 kind = "vector" if k == len(target.dims) - 1 else "serial"
-                index.append(stack.enter_context(b.loop(dim, kind=kind)).index)
+                step = stack.enter_context(b.loop(dim, kind=kind, parallel=True))
+                index.append(step.index)
             b.store(target, index, b.load(source, index))
 
     # --------------------------------------------------------------------- element code
@@ -590,8 +602,6 @@ class Block:
         return tuple(index)
 
     def _emit_reduction(self, node: Apply) -> None:
-        from ltensor.lowering.reduction import emit_reduction
-
         emit_reduction(self, node)
 
     def _emit_alias(self, node: Apply) -> None:

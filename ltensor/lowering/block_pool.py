@@ -28,7 +28,13 @@ HUGE = 2 << 20
 DEFAULT_LIMIT = 256 << 20
 
 #: Declarations for modules that use the pool.
-DECLARATIONS = "declare ptr @lt_block_take(i64)\ndeclare void @lt_block_give(ptr)"
+DECLARATIONS = """\
+declare ptr @lt_block_take(i64)
+declare void @lt_block_give(ptr)
+declare ptr @lt_block_ensure(ptr, i64)
+declare void @lt_block_give_all(ptr, i64)"""
+#: what they declare
+SYMBOLS = ("lt_block_take", "lt_block_give", "lt_block_ensure", "lt_block_give_all")
 
 # A block has 128 bytes in front of its 64-byte aligned address at most: the address that malloc
 # gave (-16) and the usable bytes (-8), 0 for a small block.
@@ -192,6 +198,44 @@ store:
   store i64 %sum, ptr @lt_block_kept
   store atomic i32 0, ptr @lt_block_busy release, align 4
   br label %done
+done:
+  ret void
+}
+
+; A pair is a block and its size: make it large enough, whatever it holds. Null without memory.
+define ptr @lt_block_ensure(ptr %pair, i64 %size) {
+  %room.at = getelementptr i64, ptr %pair, i64 1
+  %room = load i64, ptr %room.at
+  %old = load ptr, ptr %pair
+  %more = icmp ugt i64 %size, %room
+  br i1 %more, label %grow, label %have
+grow:
+  call void @lt_block_give(ptr %old)
+  %new = call ptr @lt_block_take(i64 %size)
+  store ptr %new, ptr %pair
+  store i64 %size, ptr %room.at
+  ret ptr %new
+have:
+  ; of no bytes: any address that is not null
+  %none = icmp eq ptr %old, null
+  %block = select i1 %none, ptr %pair, ptr %old
+  ret ptr %block
+}
+
+; Give the blocks of some pairs back.
+define void @lt_block_give_all(ptr %pairs, i64 %count) {
+  br label %head
+head:
+  %k = phi i64 [ 0, %0 ], [ %k.next, %body ]
+  %go = icmp slt i64 %k, %count
+  br i1 %go, label %body, label %done
+body:
+  %twice = shl i64 %k, 1
+  %pair = getelementptr i64, ptr %pairs, i64 %twice
+  %block = load ptr, ptr %pair
+  call void @lt_block_give(ptr %block)
+  %k.next = add i64 %k, 1
+  br label %head
 done:
   ret void
 }

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ltensor.ir import dtypes as dt
+from ltensor.lowering import block_pool
 from ltensor.lowering.complex_scalar import ComplexArithmetic
 from ltensor.lowering.program import (
     Buffer,
@@ -53,10 +54,18 @@ def is_signed(dtype: str) -> bool:
 
 
 class Builder(ComplexArithmetic):
-    """Appends to a `Program`."""
+    """Appends to a `Program`.
 
-    def __init__(self, name: str) -> None:
+    Parameters
+    ----------
+    name : str
+    threads : int
+        How many threads of a CPU may share the program's loops; 0 if it is for something else.
+    """
+
+    def __init__(self, name: str, threads: int = 0) -> None:
         self.root = Scope(None)
+        self.threads = threads
         self.program = Program(name, self.root)
         self.scope = self.root
         self._consts: dict[Any, Value] = {}
@@ -503,6 +512,10 @@ class Builder(ComplexArithmetic):
         dtype = args[0].dtype
         if dtype == "float16":
             return self.cast(self.math(name, *(self.cast(a, "float32") for a in args)), dtype)
+        if name == "pow" and dtype == "float64" and args[0].scope.depth < args[1].scope.depth:
+            # half of the work is the logarithm of the base, which does not change in the loop
+            parts = [self.math(f"pow_log_{part}", args[0]) for part in ("high", "low")]
+            return self.math("pow_of_log", *args, *parts)
         return self.pure("math", dtype, tuple(args), name)
 
     def exp(self, a: Scalar) -> Any:
@@ -675,7 +688,7 @@ class Builder(ComplexArithmetic):
         """
         slot = self.program.slots
         self.program.slots += 1
-        self.program.calls.update(("lt_block_take", "lt_block_give"))
+        self.program.calls.update(block_pool.SYMBOLS)
         pointer = self.pure("ensure", "ptr", (self.byte_size(dtype, dims),), slot)
         dims = tuple(dims)
         why = ("scratch", self.lowered_node) if reason is None else reason
@@ -693,10 +706,14 @@ class Builder(ComplexArithmetic):
 
     def local(self, dtype: str) -> View:
         """A scalar in the native frame, for values that leave a branch."""
+        return View(dtype, self.local_array(dtype, 1).pointer, ())
+
+    def local_array(self, dtype: str, count: int) -> View:
+        """A small array in the native frame."""
         number = len(self.program.locals)
-        self.program.locals.append((dtype, number))
+        self.program.locals.append((dtype, count))
         pointer = self.pure("local", "ptr", (), number)
-        return View(dtype, pointer, ())
+        return View(dtype, pointer, (self.const(count),))
 
     def frame(self, slot: int, dtype: str = "int64") -> Value:
         """A word of the call frame."""
@@ -744,8 +761,12 @@ class Builder(ComplexArithmetic):
         combine: Sequence[str] | None = None,
         parallel: bool = False,
         label: str = "",
+        inner_steps: Value | None = None,
     ) -> Iterator[Loop]:
-        """A loop over ``range(extent)``; ``carries`` are the initial carried values."""
+        """A loop over ``range(extent)``; ``carries`` are the initial carried values.
+
+        ``inner_steps`` is the usual trip count of loops inside whose own is not known outside.
+        """
         extent = extent if isinstance(extent, Value) else self.const(extent)
         parent = self.scope
         body = Scope(parent)
@@ -763,6 +784,11 @@ class Builder(ComplexArithmetic):
             yield loop
         finally:
             self.scope = parent
+        if parallel and self.threads > 1:
+            from ltensor.lowering.parallel import expected_cost
+
+            # now, and not when all is built: what it is made of must stand before the loop
+            loop.cost = expected_cost(self, loop, inner_steps)
         self._epoch += 1
         parent.body.append(loop)
 

@@ -25,34 +25,30 @@ from ltensor.lowering.program import View
 from ltensor.lowering.rng.state import STATE_WORDS, pack, unpack
 from ltensor.ops.shape import ShapeI
 
-#: what a callback returns
-FAILED, DONE, HOLDS = 1, 0, 2
+#: what a callback returns; 0 also stands for one that could not even begin (Ctrl-C, recursion)
+FAILED, DONE, HOLDS = 0, 1, 2
 #: results of up to so many bytes stay until the next call rather than cost one to release them
 SMALL = 4096
 
-_prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
-
 
 class Release:
-    """The native function that lets go of the results of a callback."""
+    """Lets go of the results of a callback."""
 
     def __init__(self, local: threading.local) -> None:
-        def run(address: int) -> int:
-            local.held = None
-            return DONE
+        self._local = local
 
-        self._function = _prototype(run)
-        self.address = int(ctypes.cast(self._function, ctypes.c_void_p).value or 0)
+    def __call__(self, address: int) -> int:
+        self._local.held = None
+        return DONE
 
 
 class Callback:
-    """The native entry of one node's ``perform``.
+    """What native code calls for one node's ``perform``.
+
+    It takes the address of the record and gives one of `FAILED`, `DONE`, `HOLDS`.
 
     Attributes
     ----------
-    address : int
-        A function from the record's address to one of `FAILED`, `DONE`, `HOLDS`. It takes the GIL
-        if it is not held.
     release : Release
         Lets go of the results of the last call; wanted after `HOLDS`.
     """
@@ -73,14 +69,12 @@ class Callback:
         self.words = word
         # results and errors of a call belong to the thread that made it
         self._local = threading.local()
-        self._function = _prototype(self._run)
-        self.address = int(ctypes.cast(self._function, ctypes.c_void_p).value or 0)
         self.release = Release(self._local)
 
     def __repr__(self) -> str:
         return f"<callback of {self.node.op}>"
 
-    def _run(self, address: int) -> int:
+    def __call__(self, address: int) -> int:
         local = self._local
         try:
             record = (ctypes.c_int64 * self.words).from_address(address)
@@ -92,6 +86,9 @@ class Callback:
                 write(record, cell[0]) for write, cell in zip(self._writers, storage, strict=True)
             ]
         except BaseException as error:
+            if isinstance(error, ctypes.ArgumentError) and "RecursionError" in str(error):
+                # what ctypes makes of it
+                error = RecursionError("maximum recursion depth exceeded in a user's op")
             # whoever called the compiled function gets it
             local.error = error
             local.held = None
@@ -225,8 +222,9 @@ def lower_callback(context: Any, block: Block, node: Apply) -> None:
                 b.raw_store(record, word, size)
                 word += 1
     assert word == callback.first_result
+    call = b.table(context.entry("call", None, "call"))
     function = b.table(context.entry("callback", callback))
-    status = b.call_pointer(function, (record,), "int64")
+    status = b.call_pointer(call, (function, record), "int64")
     b.check(b.ne(status, FAILED), "python", node, (), (callback,))
     for output in node.outputs:
         pointer = b.raw_load(record, word, "ptr")
@@ -246,7 +244,8 @@ def lower_callback(context: Any, block: Block, node: Apply) -> None:
         block.bound[output] = _copied(block, output)
     release = b.table(context.entry("callback", callback.release))
     with b.if_(b.eq(status, HOLDS)):
-        b.call_pointer(release, (record,), "int64")
+        let_go = b.call_pointer(call, (release, record), "int64")
+        b.check(b.ne(let_go, FAILED), "python", node, (), (callback,))
 
 
 def _copied(block: Block, output: Variable) -> Any:

@@ -250,6 +250,13 @@ def _divide(_: Any, a: Size, b: Size) -> Size:
     return Size(f"{a.within(_PRODUCT)} // {b.within(_ATOM)}", total, _PRODUCT, a.natural)
 
 
+def _shift(_: Any, a: Size, bits: Size) -> Size:
+    """A division by a power of two that rounds down."""
+    total = _both(a, bits, lambda x, y: x >> y)
+    divisor = "?" if bits.number is None else str(1 << bits.number)
+    return Size(f"{a.within(_PRODUCT)} // {divisor}", total, _PRODUCT, a.natural)
+
+
 def _toward_zero(a: int, b: int) -> int:
     quotient = abs(a) // abs(b)
     return quotient if (a < 0) == (b < 0) else -quotient
@@ -266,4 +273,5 @@ _READERS: dict[str, Callable[..., Size]] = {
     "and": _and,
     "or": _or,
     "div": _divide,
+    "ashr": _shift,
 }

@@ -3,7 +3,8 @@
 A *root* is a value that is stored: an output, an operand of an op with its own loops, or an
 expensive value that several nests read. Everything else is computed where it is read. Roots of the
 same size whose values meet element by element share one nest (Halide's ``compute_at``, XLA's
-loop fusion).
+loop fusion). A reduction of trailing dimensions joins them if an expensive value that both read
+need then not be stored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
@@ -19,6 +21,8 @@ from ltensor.ir.types import TensorType
 EXPENSIVE = 6
 #: values dearer than this are stored before they are stretched over further dimensions
 DEAR_TO_STRETCH = 3
+#: rows known to be shorter than this are not summed in the nest of others
+SHORT_ROW = 16
 #: longest chain of fused operations (bounds the recursion of the element code)
 DEEPEST = 60
 
@@ -46,13 +50,47 @@ def is_inline(variable: Variable) -> bool:
 
 
 class Group:
-    """A nest (or one op with its own loops) and the variables it stores."""
+    """A nest (or one op with its own loops) and the variables it stores.
+
+    ``kind`` is ``nest``, ``shared`` (a nest with reductions in it) or that of ``node``.
+    """
 
     def __init__(self, kind: str, key: Any) -> None:
         self.kind = kind
         self.key = key
         self.variables: list[Variable] = []
         self.node: Apply | None = None
+        #: reductions of trailing dimensions of the nest
+        self.reductions: list[Apply] = []
+
+    def takes(self, node: Apply) -> bool:
+        """Whether the reduction may join: all reduce the same dimensions."""
+        return self.kind == "nest" and all(
+            _reduced(other) == _reduced(node) for other in self.reductions
+        )
+
+
+def _reduced(node: Apply) -> tuple[int, ...]:
+    op: Any = node.op
+    return tuple(op.reduced_axes(node.inputs[0].type.ndim))
+
+
+def _may_share(node: Apply) -> bool:
+    """Whether a reduction may run in the nest of others: over trailing, not tiny dimensions."""
+    kind = node.inputs[0].type
+    if kind_of(node) != "reduction" or not isinstance(kind, TensorType):
+        return False
+    op: Any = node.op
+    axes = _reduced(node)
+    # of a sum over all dimensions nothing is left for threads to share
+    if not 0 < len(axes) < kind.ndim or axes[0] != kind.ndim - len(axes):
+        return False
+    if not hasattr(op, "combine_name") or dt.is_complex(kind.dtype):
+        return False
+    last = kind.shape[-1]
+    # lanes of one size: a wide sum of narrow numbers would halve those of all others
+    same = dt.item_size(op.accumulator(kind.dtype)) == dt.item_size(kind.dtype)
+    return same and (last is None or last >= SHORT_ROW)
 
 
 class Plan:
@@ -90,6 +128,9 @@ class Plan:
             for variable in node.inputs:
                 self.readers.setdefault(variable, []).append(node)
         self._require()
+        #: reductions that join nests, and the values for whose sake that has been tried
+        self.sharing: set[Apply] = set()
+        self._tried: set[tuple[Apply, Variable]] = set()
         while True:
             self.groups: list[Group] = []
             self.home: dict[Variable, int] = {}
@@ -97,7 +138,8 @@ class Plan:
             extra = self._shared_by_groups()
             if not extra:
                 break
-            self.roots |= extra
+            if not self._join(extra):
+                self.roots |= set(extra)
 
     # ------------------------------------------------------------- what must be stored
 
@@ -269,6 +311,8 @@ class Plan:
                     last_with_key.setdefault(key, []).append(chosen)
                 self.groups[chosen].variables.append(output)
                 self.home[output] = chosen
+            elif node in self.sharing:
+                self._schedule_reduction(node, last_with_key)
             elif kind != "shape":
                 number = len(self.groups)
                 group = Group(kind, None)
@@ -277,6 +321,34 @@ class Plan:
                 self.groups.append(group)
                 for output in node.outputs:
                     self.home[output] = number
+        for group in self.groups:
+            if group.reductions:
+                alone = len(group.reductions) == 1 and not group.variables
+                group.kind = "reduction" if alone else "shared"
+                group.node = group.reductions[0]
+
+    def _schedule_reduction(self, node: Apply, last_with_key: dict[Any, list[int]]) -> None:
+        """Put a reduction into the first nest of its operand's size that may compute it."""
+        source = node.inputs[0]
+        key = self.space(source)
+        needs = self._dependencies(source) if self._through(source) else [(source, True)]
+        level = 0
+        for leaf, identity in needs:
+            home = self.home.get(leaf)
+            if home is not None:
+                group = self.groups[home]
+                joined = identity and group.kind == "nest" and group.key == key
+                level = max(level, home if joined else home + 1)
+        numbers = last_with_key.setdefault(key, [])
+        for number in numbers:
+            if number >= level and self.groups[number].takes(node):
+                break
+        else:
+            number = len(self.groups)
+            self.groups.append(Group("nest", key))
+            numbers.append(number)
+        self.groups[number].reductions.append(node)
+        self.home[node.outputs[0]] = number
 
     def _dependencies(self, variable: Variable) -> Iterable[tuple[Variable, bool]]:
         yield from self.leaves(variable).items()
@@ -287,22 +359,48 @@ class Plan:
                 for leaf in self.leaves(dim):
                     yield leaf, False
 
-    def _shared_by_groups(self) -> set[Variable]:
-        """Expensive unstored values that more than one group computes."""
+    def _join(self, extra: dict[Variable, set[int]]) -> bool:
+        """Let reductions join nests with which they share values; whether there are new ones.
+
+        A value that has to be stored all the same is stored in a nest without reductions.
+        """
+        new: set[Apply] = set()
+        for variable, numbers in extra.items():
+            for number in numbers:
+                group = self.groups[number]
+                if group.kind == "shared":
+                    # it has not helped
+                    self.sharing -= set(group.reductions)
+                node = group.node
+                if node is None or (node, variable) in self._tried or not _may_share(node):
+                    continue
+                self._tried.add((node, variable))
+                key = self.space(node.inputs[0])
+                others = [self.groups[k] for k in numbers if k != number]
+                if any(self._same_space(other, key) for other in others):
+                    new.add(node)
+        self.sharing |= new
+        return bool(new)
+
+    def _same_space(self, group: Group, key: Any) -> bool:
+        """Whether a reduction of size ``key`` might share a nest with ``group``."""
+        if group.kind in ("nest", "shared"):
+            return bool(group.key == key)
+        node = group.node
+        return node is not None and _may_share(node) and bool(self.space(node.inputs[0]) == key)
+
+    def _shared_by_groups(self) -> dict[Variable, set[int]]:
+        """Expensive unstored values that more than one group computes, and these groups."""
         owners: dict[Variable, set[int]] = {}
         for number, group in enumerate(self.groups):
-            if group.kind == "nest":
-                starts: list[Variable] = list(group.variables)
+            stack: list[Variable] = []
+            if group.kind in ("nest", "shared"):
+                operands = [u for v in group.variables if v.owner for u in v.owner.inputs]
+                operands += [node.inputs[0] for node in group.reductions]
             else:
                 assert group.node is not None
-                starts = [v for v in group.node.inputs if self._through(v)]
-            stack: list[Variable] = []
-            for v in starts:
-                if group.kind == "nest":
-                    assert v.owner is not None
-                    stack.extend(u for u in v.owner.inputs if self._through(u))
-                else:
-                    stack.append(v)
+                operands = group.node.inputs
+            stack.extend(u for u in operands if self._through(u))
             seen: set[Variable] = set()
             while stack:
                 v = stack.pop()
@@ -313,12 +411,12 @@ class Plan:
                 assert v.owner is not None
                 stack.extend(u for u in v.owner.inputs if self._through(u))
         extra = {
-            v
+            v: where
             for v, where in owners.items()
             if len(where) > 1 and not is_scalar(v) and self.cost(v) > EXPENSIVE
         }
         # store the innermost first: its readers may then be cheap
-        return {v for v in extra if not any(u in extra for u in self._inner(v))}
+        return {v: w for v, w in extra.items() if not any(u in extra for u in self._inner(v))}
 
     def _inner(self, variable: Variable) -> Iterable[Variable]:
         assert variable.owner is not None

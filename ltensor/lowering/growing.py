@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
+from ltensor.lowering import block_pool
 from ltensor.lowering.program import Buffer, Value, View
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class GrowingTraces:
         rows = b.min(lowering.steps, rows)
         self.room = b.local("int64")
         b.store(self.room, (), rows)
-        b.program.calls.update(("lt_block_take", "lt_block_give"))
+        b.program.calls.update(block_pool.SYMBOLS)
         for (holder, trace, position), width in zip(traces, widths, strict=True):
             slot = b.program.slots
             b.program.slots += 1
@@ -81,8 +82,9 @@ class GrowingTraces:
         b = self.b
         if self.room is None:
             return
-        room = b.load(self.room, ())
-        with b.if_(b.eq(index, room)):
+        with b.if_(b.eq(index, b.load(self.room, ()))):
+            # loaded again: what follows from a value is computed where the value is
+            room = b.load(self.room, ())
             more = b.min(b.mul(room, FACTOR), self.lowering.steps)
             for holder, slot, width, _ in self.slots:
                 trace = self._trace(holder)

@@ -31,9 +31,12 @@ _MEMORY_AND_HINTS = (
     "memcpy memset memmove prefetch lifetime.start lifetime.end expect "
     "expect.with.probability assume stacksave stackrestore readcyclecounter trap x86.sse2.pause"
 )
+_AVX512 = " ".join(
+    f"x86.avx512.mask.scalef.{kind}.{width}" for kind in ("pd", "ps") for width in (128, 256, 512)
+)
 
 CPU_INTRINSICS: frozenset[str] = frozenset(
-    f"{_SCALAR_OR_VECTOR} {_VECTOR} {_MEMORY_AND_HINTS}".split()
+    f"{_SCALAR_OR_VECTOR} {_VECTOR} {_MEMORY_AND_HINTS} {_AVX512}".split()
 )
 """Names without the ``llvm.`` prefix and without the type suffixes."""
 

@@ -23,14 +23,13 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from ltensor.errors import LoweringError
-from ltensor.lowering import intrinsics, object_cache, object_file
+from ltensor.lowering import intrinsics, memory_guard, object_cache, object_file
 
 __all__ = [
     "CompiledModule",
@@ -116,10 +115,14 @@ def _llvm() -> ModuleType:
     """Import and initialise llvmlite (30 ms, once)."""
     import llvmlite.binding as binding
 
+    memory_guard.for_text(0)
     with _lock:
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
         binding.check_jit_execution()
+        # A second scheduling, after registers are chosen: a tenth of the time, for processors that
+        # do not reorder instructions themselves.
+        binding.set_option("ltensor", "-disable-post-ra=1")
     return binding
 
 
@@ -273,37 +276,41 @@ def object_name(text: str, optimize: bool = False) -> str:
     return object_cache.key(text, str(optimize), *identity())
 
 
-def _kept(name: str, text: Callable[[], str], optimize: bool, quick: bool = True) -> bytes:
+def _kept(name: str, text: Callable[[], str], optimize: bool, quick: bool | None = None) -> bytes:
     data = object_cache.load(name)
     if data is None:
         source = text()
+        memory_guard.for_text(len(source))
+        if quick is None:
+            quick = source.count("\n") > LARGE_MODULE or not _RECURRENCE.search(source)
         with _lock:
             module = _prepare(source, optimize)
-            with _without_strength_reduction(quick and source.count("\n") > LARGE_MODULE):
-                data = bytes(_emitter().emit_object(module))
+            _reduce_strength(not quick)
+            data = bytes(_emitter().emit_object(module))
         object_cache.store(name, data)
     return data
 
 
 #: lines of a module from which on quick code generation matters more than the last percent
 LARGE_MODULE = 2000
+#: a value that is carried from step to step, other than indices and addresses
+_RECURRENCE = re.compile(r"= phi (?!i64|i32|ptr)")
 
 
-@contextmanager
-def _without_strength_reduction(active: bool) -> Iterator[None]:
-    """Leave LLVM's loop strength reduction out for the time of a ``with`` block, if ``active``.
+_reducing = True
+
+
+def _reduce_strength(wanted: bool) -> None:
+    """Have LLVM's loop strength reduction in what is compiled from now on, or not; under the lock.
 
     It takes a third of code generation and gains at most a tenth, in reductions over inner axes:
     addresses are written as base and index already. LLVM has no switch for it but a global one,
-    so that another thread that generates code in the meantime does without it as well.
+    which takes half a millisecond to set.
     """
-    if active:
-        _llvm().set_option("ltensor", "-disable-lsr=1")
-    try:
-        yield
-    finally:
-        if active:
-            _llvm().set_option("ltensor", "-disable-lsr=0")
+    global _reducing
+    if wanted != _reducing:
+        _llvm().set_option("ltensor", f"-disable-lsr={int(not wanted)}")
+        _reducing = wanted
 
 
 @functools.cache
@@ -386,29 +393,35 @@ class _Generation:
         module.triple = host().triple
         # An engine owns its target machine: the emitter must never be given to one.
         self.engine = binding.create_mcjit_compiler(module, _fresh_machine())
-        self.names: set[str] = set()
+        #: what its modules define, 0 where two of them define a name
+        self.names: dict[str, int] = {}
         self.count = 0
 
-    def accepts(self, symbols: object_file.ObjectSymbols) -> bool:
-        """Say whether a module fits in: room left, and what it needs is not defined in this engine.
+    def accepts(self, needed: Mapping[str, int]) -> bool:
+        """Say whether a module fits in: room left, and no other definition of what it needs.
 
         MCJIT would take a neighbour's definition for an external symbol. Two modules that define
         the same name do no harm: each was relocated when it was loaded, and addresses are read at
         once.
         """
-        return self.count < _MODULES_PER_ENGINE and self.names.isdisjoint(symbols.undefined)
+        names = self.names
+        return self.count < _MODULES_PER_ENGINE and all(
+            names.get(name, address) == address for name, address in needed.items()
+        )
 
     def add(self, data: bytes, symbols: object_file.ObjectSymbols) -> dict[str, int]:
         """Load an object and return the addresses of what it defines."""
         self.count += 1
-        self.names |= symbols.defined
         self.engine.add_object_file(_llvm().object_file.ObjectFileRef.from_data(data))
         self.engine.finalize_object()
-        addresses = {name: self.engine.get_function_address(name) for name in symbols.defined}
-        return {
+        found = {name: self.engine.get_function_address(name) for name in symbols.defined}
+        addresses = {
             name: address or self.engine.get_global_value_address(name)
-            for name, address in addresses.items()
+            for name, address in found.items()
         }
+        for name, address in addresses.items():
+            self.names[name] = 0 if name in self.names else address
+        return addresses
 
 
 _current: _Generation | None = None
@@ -488,6 +501,7 @@ def link_object(
         If a symbol has no address.  Nothing was loaded then.
     """
     global _current
+    memory_guard.for_object(len(data))
     with _lock:
         is_elf = object_file.is_elf64(data)
         if is_elf:
@@ -499,7 +513,7 @@ def link_object(
         for name, address in resolved.items():
             add_symbol(name, address)
         generation = _current
-        if generation is None or not generation.accepts(names):
+        if generation is None or not generation.accepts(resolved):
             generation = _current = _Generation()
         addresses = generation.add(data, names)
         keep = tuple(_keep[name] for name in resolved if name in _keep)
@@ -542,7 +556,7 @@ def compile_library(
     symbols: Mapping[str, int] | None = None,
     *,
     optimize: bool = False,
-    quick: bool = True,
+    quick: bool | None = None,
 ) -> CompiledModule:
     """As `compile_module` for a part of the run time, whose text need not be made if it is kept.
 
@@ -553,10 +567,15 @@ def compile_library(
     text
         Gives the module.
     quick
-        Whether a long text is compiled without what takes long and seldom gains anything.
+        Whether it is compiled without what takes long and seldom gains anything; None: if it is
+        long, or has no sums.
     """
     sources = object_cache.sources()
     if sources is None:
-        return compile_module(text(), symbols, optimize=optimize)
+        made = text()
+        name = object_cache.key(made, str(optimize), str(quick), *identity())
+        return link_object(
+            _kept(name, lambda: made, optimize, quick), symbols, text=made, optimized=optimize
+        )
     name = object_cache.key("library", label, sources, str(optimize), *identity())
     return link_object(_kept(name, text, optimize, quick), symbols, text=text, optimized=optimize)

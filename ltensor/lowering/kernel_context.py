@@ -58,6 +58,19 @@ class KernelContext:
             b.store(target, index, block.element(variable, index, {}))
         b.flush_guards()
 
+    def changed_operand(self, position: int) -> View:
+        """Operand ``position`` in the buffer of the result, to be changed there.
+
+        It is its own buffer if nobody else reads it (`Block.take_over`), else a copy.
+        """
+        target = self.block.take_over(self.node, position)
+        if target is None:
+            target = self.output(0)
+            self.fill(target, position)
+        else:
+            self.result(target)
+        return target
+
     def result(self, value: Binding, position: int = 0) -> None:
         """Bind result ``position`` to a scalar or an existing buffer."""
         self.block.bound[self.node.outputs[position]] = value

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ltensor.ir import dtypes as dt
+from ltensor.lowering import strided
 from ltensor.lowering.program import If, Loop, Scope, Value, walk
 
-_SERIAL_ONLY = frozenset(
+#: what runs in one lane only
+SERIAL_ONLY = frozenset(
     (
         "call",
         "call_pointer",
@@ -58,7 +60,7 @@ class LaneAnalysis:
         entries = list(walk(loop.body))
         self.lanes = 1
         if any(isinstance(e, If) for e in entries) or any(
-            isinstance(e, Value) and e.op in _SERIAL_ONLY for e in entries
+            isinstance(e, Value) and e.op in SERIAL_ONLY for e in entries
         ):
             return
         if any(c.combine is None for c in loop.carries) or loop.stop is not None:
@@ -144,6 +146,11 @@ class LaneAnalysis:
         self._strides[value] = result
         return result
 
+    def whole(self, offset: Value) -> bool:
+        """Whether whole vectors, maybe shuffled, hold the elements at ``offset``."""
+        stride = self.stride(offset)
+        return stride == 1 or strided.covered(stride, self.lanes)
+
     def _collect(self, loop: Loop, entries: list[object]) -> None:
         for entry in entries:
             if isinstance(entry, Loop):
@@ -157,7 +164,7 @@ class LaneAnalysis:
             if entry.op in ("load", "store"):
                 offset = entry.args[1]
                 if offset in self.varying:
-                    if self.stride(offset) == 1:
+                    if self.whole(offset):
                         self._want_base(offset)
                     else:
                         self._want(offset)
@@ -165,6 +172,9 @@ class LaneAnalysis:
                     self._want(entry.args[2])
                     if offset not in self.varying:
                         self._want(offset)
+                continue
+            if entry.op == "prefetch":
+                self._want_base(entry.args[1])
                 continue
             if entry.op == "guard":
                 if entry.args[0] in self.varying:

@@ -7,8 +7,10 @@ optimization pass is needed afterwards: the builder has shared and hoisted value
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ltensor.ir import dtypes as dt
-from ltensor.lowering import block_pool
+from ltensor.lowering import block_pool, streams, strided, thread_pool
 from ltensor.lowering.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import (
     InstructionText,
@@ -19,7 +21,11 @@ from ltensor.lowering.llvm_text import (
     suffix,
 )
 from ltensor.lowering.program import GUARD_WORDS, Carry, If, Loop, Program, Scope, Value
+from ltensor.lowering.twins import Twin, render_twin
+from ltensor.lowering.twins import find as find_twins
 
+#: floats that a loop carries in registers with nothing said about where they are afterwards
+MOST_HELD = 8
 _COMBINE = {"add": "add", "mul": "mul", "max": "max", "min": "min", "and": "and", "or": "or"}
 
 
@@ -30,7 +36,7 @@ class Renderer(InstructionText):
     ----------
     program : Program
     vector_bytes : int
-        Width of a vector register that the loops are cut to.
+        Width of a vector register that the loops are cut to; 64 stands for AVX-512.
     fma : bool
         Whether the machine fuses multiply and add (else ``llvm.fma`` would be a library call).
     """
@@ -40,36 +46,49 @@ class Renderer(InstructionText):
         self.program = program
         self.vector_bytes = vector_bytes
         self.fma = fma
+        self.target = "avx512" if vector_bytes == 64 else "cpu"
         self.registers: dict[Value, str] = {}
         self.vectors: dict[Value, str] = {}
         self.bases: dict[Value, str] = {}
         self.lanes = 1
         self.mask: str | None = None
+        #: stores of whole vectors pass the cache
+        self.past_cache = False
+        #: in a masked tail: how many lanes are left, in all lanes
+        self.left: str | None = None
         self.analysis: LaneAnalysis | None = None
         self.block = "entry"
         self.allocas: list[str] = []
         self.dims_words = 1
+        #: loops around what is being written
+        self.depth = 0
+        #: nests that are called
+        self.twins: dict[Loop, Twin] = {}
+        #: loops that threads may share
+        self.shared = {shared.loop: shared for shared in program.shared_loops}
+        self.shared_words = 0
 
     # ------------------------------------------------------------------ whole
 
     def render(self) -> str:
         """The module text (without target triple)."""
+        if type(self) is Renderer:
+            self.twins = find_twins(self.program)
         self.render_scope(self.program.root)
         self.line("br label %leave")
         body = self.lines
         head = [f"define i32 @{self.program.name}(ptr %frame) {{", "entry:"]
-        for slot in range(self.program.slots):
-            head.append(f"  %slot{slot} = alloca ptr")
-            head.append(f"  %cap{slot} = alloca i64")
-            head.append(f"  store ptr null, ptr %slot{slot}")
-            head.append(f"  store i64 0, ptr %cap{slot}")
+        slots = list(range(self.program.slots))
+        head += self.slots_head(slots)
         for flag in range(self.program.flags):
             head.append(f"  %flag{flag} = alloca i32")
             head.append(f"  store i32 0, ptr %flag{flag}")
             head.append(f"  %noted{flag} = alloca [{GUARD_WORDS} x i64]")
-        for number, (dtype, _) in enumerate(self.program.locals):
-            head.append(f"  %local{number} = alloca {memory_type(dtype)}, align 8")
+        for number in range(len(self.program.locals)):
+            head.append(self.local_text(number))
         head.append(f"  %dims = alloca [{self.dims_words} x i64]")
+        if self.shared:
+            head.append(f"  %shared = alloca [{self.shared_words} x i64]")
         head.extend(self.allocas)
         tail = [
             "out_of_memory:",
@@ -83,13 +102,11 @@ class Renderer(InstructionText):
         # every way out frees the temporaries; "fail" is reached from checks only
         preds = f"[ 0, %{self.block} ], [ 1, %fail ]"
         tail.append(f"  %status = phi i32 {preds}")
-        for slot in range(self.program.slots):
-            tail.append(f"  %last{slot} = load ptr, ptr %slot{slot}")
-            tail.append(f"  call void @lt_block_give(ptr %last{slot})")
-        tail += ["  ret i32 %status", "}"]
+        tail += [*self.slots_tail(slots), "  ret i32 %status", "}"]
         text = [
             "@lt_table = external global [0 x i64]",
             *((block_pool.DECLARATIONS,) if self.program.slots else ()),
+            *((thread_pool.DECLARATIONS,) if self.shared else ()),
             *sorted(self.declares),
             *self.functions.values(),
             *head,
@@ -97,6 +114,30 @@ class Renderer(InstructionText):
             *tail,
         ]
         return "\n".join(text) + "\n"
+
+    def slots_head(self, slots: Sequence[int]) -> list[str]:
+        """Make ``%slotN``: a block of memory and its size, none yet."""
+        if not slots:
+            return []
+        self.declares.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        size = 16 * len(slots)
+        return [
+            f"  %slots = alloca [{size} x i8], align 16",
+            f"  call void @llvm.memset.p0.i64(ptr align 16 %slots, i8 0, i64 {size}, i1 false)",
+            *(
+                f"  %slot{slot} = getelementptr i8, ptr %slots, i64 {16 * place}"
+                for place, slot in enumerate(slots)
+            ),
+        ]
+
+    def slots_tail(self, slots: Sequence[int]) -> list[str]:
+        """Give the memory of `slots_head` back."""
+        return [f"  call void @lt_block_give_all(ptr %slots, i64 {len(slots)})"] if slots else []
+
+    def local_text(self, number: int) -> str:
+        """The reservation of an array in the frame."""
+        dtype, count = self.program.locals[number]
+        return f"  %local{number} = alloca [{count} x {memory_type(dtype)}], align 8"
 
     def start_block(self, label: str) -> None:
         """Begin a basic block."""
@@ -188,30 +229,42 @@ class Renderer(InstructionText):
     # ------------------------------------------------------------------ loops
 
     def render_loop(self, loop: Loop) -> None:
-        """A loop, in lanes if it may."""
+        """A loop, by threads if it pays, in lanes if it may."""
+        if loop in self.shared:
+            from ltensor.lowering.chunks import render_shared
+
+            render_shared(self, self.shared[loop])
+        else:
+            self.render_steps(loop)
+
+    def render_steps(self, loop: Loop, begin: str = "0", end: str | None = None) -> None:
+        """The steps of a loop from ``begin`` to ``end``, else to its extent, in lanes if it may."""
+        if end is None and loop in self.twins:
+            render_twin(self, loop, self.twins[loop])
+            return
+        end = self.scalar(loop.extent) if end is None else end
         if loop.kind == "vector" and self.analysis is None:
             analysis = LaneAnalysis(loop, self.vector_bytes)
             if analysis.lanes > 1:
-                self.render_vector_loop(loop, analysis)
+                self.render_vector_loop(loop, analysis, begin, end)
                 return
-        self.render_serial_loop(loop)
+        self.render_serial_loop(loop, begin, end)
 
     def carried_type(self, carry: Carry) -> tuple[str, bool]:
         """The register type of a carried value, and whether it differs by lane."""
         wide = self.analysis is not None and carry.phi in self.analysis.varying
         return lanes_type(carry.phi.dtype, self.lanes if wide else 1), wide
 
-    def render_serial_loop(self, loop: Loop) -> None:
+    def render_serial_loop(self, loop: Loop, begin: str, extent: str) -> None:
         """One step after the other; inside a vector loop all lanes step together."""
         body, exit_label = self.label("body"), self.label("exit")
-        extent = self.scalar(loop.extent)
         before = self.block
         kinds = [self.carried_type(c) for c in loop.carries]
         inits = [
             self.vector(c.init) if wide else self.scalar(c.init)
             for c, (_, wide) in zip(loop.carries, kinds, strict=True)
         ]
-        some = self.put(f"icmp sgt i64 {extent}, 0")
+        some = self.put(f"icmp sgt i64 {extent}, {begin}")
         self.line(f"br i1 {some}, label %{body}, label %{exit_label}")
         self.start_block(body)
         index = self.fresh()
@@ -226,7 +279,9 @@ class Renderer(InstructionText):
         for c, (_, wide) in zip(loop.carries, kinds, strict=True):
             if not wide:
                 self.after_uniform(c.phi)
+        self.depth += 1
         self.render_scope(loop.body)
+        self.depth -= 1
         nexts = []
         for c, (_, wide), phi in zip(loop.carries, kinds, phis, strict=True):
             assert c.next is not None
@@ -241,7 +296,7 @@ class Renderer(InstructionText):
             again = self.put(f"and i1 {again}, {flipped}")
         latch = self.block
         self.line(f"br i1 {again}, label %{body}, label %{exit_label}")
-        head = [f"  {index} = phi i64 [ 0, %{before} ], [ {following}, %{latch} ]"]
+        head = [f"  {index} = phi i64 [ {begin}, %{before} ], [ {following}, %{latch} ]"]
         for phi, init, new, (kind, _) in zip(phis, inits, nexts, kinds, strict=True):
             head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
         self.lines[mark:mark] = head
@@ -251,14 +306,32 @@ class Renderer(InstructionText):
             (self.vectors if wide else self.registers)[c.result] = result
         assert loop.steps is not None
         self.registers[loop.steps] = self.put(
-            f"phi i64 [ 0, %{before} ], [ {following}, %{latch} ]"
+            f"phi i64 [ {begin}, %{before} ], [ {following}, %{latch} ]"
         )
         if self.analysis is not None:
             for c, (_, wide) in zip(loop.carries, kinds, strict=True):
                 if not wide:
                     self.after_uniform(c.result)
+        else:
+            self._set_down([c for c in loop.carries if c.phi.dtype in ("float32", "float64")])
 
-    def render_vector_loop(self, loop: Loop, analysis: LaneAnalysis) -> None:
+    def _set_down(self, carries: list[Carry]) -> None:
+        """Take the results of a loop that carries many floats through memory.
+
+        A call further on has all vector registers saved, and LLVM's allocator would do that for
+        such values in every step of the loop.
+        """
+        if len(carries) <= MOST_HELD:
+            return
+        for c in carries:
+            kind, place = memory_type(c.phi.dtype), f"%held{len(self.allocas)}"
+            self.allocas.append(f"  {place} = alloca {kind}")
+            self.line(f"store volatile {kind} {self.registers[c.result]}, ptr {place}")
+            self.registers[c.result] = self.put(f"load volatile {kind}, ptr {place}")
+
+    def render_vector_loop(
+        self, loop: Loop, analysis: LaneAnalysis, begin: str, extent: str
+    ) -> None:
         """Whole vectors, then a masked tail."""
         self.analysis, self.lanes = analysis, analysis.lanes
         self.vectors, self.bases = {}, {}
@@ -267,14 +340,29 @@ class Renderer(InstructionText):
         outer = dict(self.vectors)
         unroll = analysis.unroll if loop.carries else 1
         step = self.lanes * unroll
-        extent = self.scalar(loop.extent)
-        whole = self.put(f"and i64 {extent}, {-step}")
+        if begin == "0" and extent.isdigit():
+            whole = str(int(extent) // step * step)
+        elif begin == "0":
+            whole = self.put(f"and i64 {extent}, {-step}")
+        else:
+            span = self.put(f"sub i64 {extent}, {begin}")
+            whole = self.put(f"add i64 {begin}, {self.put(f'and i64 {span}, {-step}')}")
+        stores = streams.streamed(loop, analysis)
+        if stores and not (begin + whole).isdigit():
+            limit, large = streams.boundary(self, stores, self.lanes, begin, whole)
+            self.past_cache = True
+            self._vector_part(loop, begin, limit, step, [], masked=False)
+            self.past_cache = False
+            streams.fence(self, large)
+            self.vectors, begin = dict(outer), limit
         accumulators = [[self._start(c, k) for k in range(unroll)] for c in loop.carries]
-        accumulators = self._vector_part(loop, "0", whole, step, accumulators, masked=False)
+        accumulators = self._vector_part(loop, begin, whole, step, accumulators, masked=False)
         self.vectors = dict(outer)
         # the tail joins its contributions to the first accumulator
         first = [[row[0]] for row in accumulators]
-        first = self._vector_part(loop, whole, extent, self.lanes, first, masked=True)
+        first = self._vector_part(
+            loop, whole, extent, self.lanes, first, masked=True, once=unroll == 1
+        )
         self.vectors = dict(outer)
         for c, row, tail in zip(loop.carries, accumulators, first, strict=True):
             total = tail[0]
@@ -300,19 +388,40 @@ class Renderer(InstructionText):
         )
 
     def _vector_part(
-        self, loop: Loop, start: str, stop: str, step: int, carried: list[list[str]], masked: bool
+        self,
+        loop: Loop,
+        start: str,
+        stop: str,
+        step: int,
+        carried: list[list[str]],
+        *,
+        masked: bool,
+        once: bool = False,
     ) -> list[list[str]]:
-        """The loop from ``start`` to ``stop``; returns the accumulators after it."""
+        """The loop from ``start`` to ``stop``; returns the accumulators after it.
+
+        ``once``: it has one step at most. Where the numbers are known, what is not needed is left
+        out.
+        """
         analysis = self.analysis
         assert analysis is not None
+        steps = None
+        if start.isdigit() and stop.isdigit():
+            steps = -(-(int(stop) - int(start)) // step)
+            if steps <= 0:
+                return carried
+        once = once or steps == 1
         body, exit_label = self.label("vbody"), self.label("vexit")
         before = self.block
-        some = self.put(f"icmp slt i64 {start}, {stop}")
-        self.line(f"br i1 {some}, label %{body}, label %{exit_label}")
+        if steps is None:
+            some = self.put(f"icmp slt i64 {start}, {stop}")
+            self.line(f"br i1 {some}, label %{body}, label %{exit_label}")
+        else:
+            self.line(f"br label %{body}")
         self.start_block(body)
-        index = self.fresh()
+        index = start if once else self.fresh()
         mark = len(self.lines)
-        phis = [[self.fresh() for _ in row] for row in carried]
+        phis = carried if once else [[self.fresh() for _ in row] for row in carried]
         nexts: list[list[str]] = [[] for _ in carried]
         outer = dict(self.vectors)
         for copy in range(len(carried[0]) if carried else 1):
@@ -322,9 +431,7 @@ class Renderer(InstructionText):
             iota = ", ".join(f"i64 {k}" for k in range(self.lanes))
             self.mask = None
             if masked:
-                rest = self.put(f"sub i64 {stop}, {here}")
-                spread = self.splat("int64", rest)
-                self.mask = self.put(f"icmp slt <{self.lanes} x i64> <{iota}>, {spread}")
+                self.mask = self._lanes_before(stop, here)
             if loop.index in analysis.need_vector:
                 spread = self.splat("int64", here)
                 self.vectors[loop.index] = self.put(f"add <{self.lanes} x i64> {spread}, <{iota}>")
@@ -339,17 +446,23 @@ class Renderer(InstructionText):
                     new = self.put(f"select {lane_mask} {self.mask}, {kind} {new}, {kind} {phi}")
                 nexts[number].append(new)
         latch = self.block
-        following = self.put(f"add nuw nsw i64 {index}, {step}")
-        again = self.put(f"icmp slt i64 {following}, {stop}")
-        self.line(f"br i1 {again}, label %{body}, label %{exit_label}")
-        head = [f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]"]
-        results: list[list[str]] = []
-        for row, inits, news, c in zip(phis, carried, nexts, loop.carries, strict=True):
-            kind = lanes_type(c.phi.dtype, self.lanes)
-            for phi, init, new in zip(row, inits, news, strict=True):
-                head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
-        self.lines[mark:mark] = head
+        if once:
+            self.line(f"br label %{exit_label}")
+        else:
+            following = self.put(f"add nuw nsw i64 {index}, {step}")
+            again = self.put(f"icmp slt i64 {following}, {stop}")
+            self.line(f"br i1 {again}, label %{body}, label %{exit_label}")
+            head = [f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{latch} ]"]
+            for row, inits, news, c in zip(phis, carried, nexts, loop.carries, strict=True):
+                kind = lanes_type(c.phi.dtype, self.lanes)
+                for phi, init, new in zip(row, inits, news, strict=True):
+                    head.append(f"  {phi} = phi {kind} [ {init}, %{before} ], [ {new}, %{latch} ]")
+            self.lines[mark:mark] = head
         self.start_block(exit_label)
+        self.mask = None
+        if steps is not None:
+            return nexts
+        results: list[list[str]] = []
         for inits, news, c in zip(carried, nexts, loop.carries, strict=True):
             kind = lanes_type(c.phi.dtype, self.lanes)
             results.append(
@@ -358,8 +471,23 @@ class Renderer(InstructionText):
                     for init, new in zip(inits, news, strict=True)
                 ]
             )
-        self.mask = None
         return results
+
+    def _lanes_before(self, stop: str, here: str) -> str:
+        """The lanes whose index is below ``stop`` if that of lane 0 is ``here``."""
+        lanes = self.lanes
+        if stop.isdigit() and here.isdigit():
+            rest = int(stop) - int(here)
+            self.left = str(rest)
+            return f"<{', '.join(f'i1 {int(k < rest)}' for k in range(lanes))}>"
+        kind, last = "i64", self.put(f"sub i64 {stop}, {here}")
+        self.left = last
+        if lanes * 8 > self.vector_bytes:
+            # numbers of half the size take half the registers
+            kind, last = "i32", self.put(f"trunc i64 {last} to i32")
+        spread = self.splat("int64" if kind == "i64" else "int32", last)
+        iota = ", ".join(f"{kind} {k}" for k in range(lanes))
+        return self.put(f"icmp slt <{lanes} x {kind}> <{iota}>, {spread}")
 
     def combine(self, how: str | None, dtype: str, a: str, b: str, lanes: int) -> str:
         """Join two partial results of a reduction."""
@@ -369,6 +497,10 @@ class Renderer(InstructionText):
             return self.put(f"{'f' if floating else ''}{how} {kind} {a}, {b}")
         if how in ("and", "or"):
             return self.put(f"{how} {kind} {a}, {b}")
+        if how == "largest":
+            # one instruction where nobody asks for nan
+            mask = self.put(f"fcmp ogt {kind} {b}, {a}")
+            return self.put(f"select {lanes_type('bool', lanes)} {mask}, {kind} {b}, {kind} {a}")
         assert how is not None
         if floating:
             name = "maximum" if how == "max" else "minimum"
@@ -431,6 +563,9 @@ class Renderer(InstructionText):
                     f"call {stored} @llvm.masked.load.{name}.p0(ptr align {align} {where}, "
                     f"{mask_type} {self.mask}, {stored} zeroinitializer)"
                 )
+        elif stride is not None and analysis.whole(offset):
+            where = self._element(pointer, self.base(offset), dtype)
+            loaded = strided.load(self, where, stride, memory_type(dtype), name, align)
         else:
             pointers = f"<{self.lanes} x ptr>"
             where = self.put(
@@ -468,8 +603,19 @@ class Renderer(InstructionText):
         register = self.vector(stored_value)
         if dtype == "bool":
             register = self.put(f"zext {mask_type} {register} to {stored}")
-        if analysis.stride(offset) == 1:
+        stride = analysis.stride(offset)
+        if stride is not None and stride != 1 and analysis.whole(offset):
             where = self._element(pointer, self.base(offset), dtype)
+            strided.store(self, where, stride, memory_type(dtype), name, align, register)
+            return
+        if stride == 1:
+            where = self._element(pointer, self.base(offset), dtype)
+            if self.mask is None and self.past_cache:
+                self.declares.add(streams.METADATA)
+                width = self.lanes * dt.item_size(dtype)
+                store = f"store {stored} {register}, ptr {where}, align {width}"
+                self.line(f"{store}, {streams.MARK}")
+                return
             if self.mask is None:
                 self.line(f"store {stored} {register}, ptr {where}, align {align}")
                 return
@@ -496,6 +642,13 @@ class Renderer(InstructionText):
             f"{pointers} align {align} {where}, {mask_type} {mask})"
         )
 
+    def do_prefetch(self, value: Value) -> None:
+        if self.mask is None:
+            pointer, offset = value.args
+            where = self._element(pointer, self.base(offset), value.attr)
+            self.declares.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+            self.line(f"call void @llvm.prefetch.p0(ptr {where}, i32 0, i32 3, i32 1)")
+
     def do_ptradd(self, value: Value) -> None:
         pointer, offset = value.args
         self.registers[value] = self._element(pointer, self.scalar(offset), value.attr)
@@ -503,28 +656,35 @@ class Renderer(InstructionText):
     def do_ensure(self, value: Value) -> None:
         slot = value.attr
         size = self.scalar(value.args[0])
-        grow, have, got = self.label("grow"), self.label("have"), self.label("got")
-        capacity = self.put(f"load i64, ptr %cap{slot}")
+        ensure = f"call ptr @lt_block_ensure(ptr %slot{slot}, i64 {size})"
+        if self.depth == 0:
+            # once in a call: the shortest code
+            self.registers[value] = new = self.put(ensure)
+            got = self.label("got")
+            empty = self.put(f"icmp eq ptr {new}, null")
+            self.line(f"br i1 {empty}, label %out_of_memory, label %{got}")
+            self.start_block(got)
+            return
+        grow, have = self.label("grow"), self.label("have")
+        capacity = self.put(f"load i64, ptr {self._room(slot)}")
         more = self.put(f"icmp ugt i64 {size}, {capacity}")
         self.line(f"br i1 {more}, label %{grow}, label %{have}")
         self.start_block(grow)
-        old = self.put(f"load ptr, ptr %slot{slot}")
-        self.line(f"call void @lt_block_give(ptr {old})")
-        new = self.put(f"call ptr @lt_block_take(i64 {size})")
-        self.line(f"store ptr {new}, ptr %slot{slot}")
-        self.line(f"store i64 {size}, ptr %cap{slot}")
-        empty = self.put(f"icmp eq ptr {new}, null")
-        self.line(f"br i1 {empty}, label %out_of_memory, label %{got}")
-        self.start_block(got)
-        self.line(f"br label %{have}")
+        empty = self.put(f"icmp eq ptr {self.put(ensure)}, null")
+        self.line(f"br i1 {empty}, label %out_of_memory, label %{have}")
         self.start_block(have)
         self.registers[value] = self.put(f"load ptr, ptr %slot{slot}")
+
+    def _room(self, slot: int) -> str:
+        """The address of the size of a slot's memory."""
+        return self.put(f"getelementptr i64, ptr %slot{slot}, i64 1")
 
     def do_grow(self, value: Value) -> None:
         slot = value.attr
         used, size = (self.scalar(a) for a in value.args)
         grow, have, got = self.label("grow"), self.label("have"), self.label("got")
-        capacity = self.put(f"load i64, ptr %cap{slot}")
+        room = self._room(slot)
+        capacity = self.put(f"load i64, ptr {room}")
         more = self.put(f"icmp ugt i64 {size}, {capacity}")
         self.line(f"br i1 {more}, label %{grow}, label %{have}")
         self.start_block(grow)
@@ -537,7 +697,7 @@ class Renderer(InstructionText):
         self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {new}, ptr {old}, i64 {used}, i1 false)")
         self.line(f"call void @lt_block_give(ptr {old})")
         self.line(f"store ptr {new}, ptr %slot{slot}")
-        self.line(f"store i64 {size}, ptr %cap{slot}")
+        self.line(f"store i64 {size}, ptr {room}")
         self.line(f"br label %{have}")
         self.start_block(have)
 
@@ -577,7 +737,7 @@ class Renderer(InstructionText):
         made = self.put(
             f"call ptr @lt_adopt_output(ptr %frame, i64 {slot}, i32 {type_number}, "
             f"i32 {len(sizes)}, ptr %dims, i64 {self.scalar(size)}, ptr %slot{block}, "
-            f"ptr %cap{block})"
+            f"ptr {self._room(block)})"
         )
         empty = self.put(f"icmp eq ptr {made}, null")
         good = self.label("made")
@@ -667,7 +827,7 @@ class Renderer(InstructionText):
         yes, end = self.label("note"), self.label("noted")
         self.line(f"br i1 {note}, label %{yes}, label %{end}")
         self.start_block(yes)
-        self.line(f"store i32 1, ptr {flag}")
+        self.claim_note(flag, end)
         if lanes:
             bits = self.put(f"bitcast {kind} {each} to i{self.lanes}")
             name = f"llvm.cttz.i{self.lanes}"
@@ -682,6 +842,10 @@ class Renderer(InstructionText):
             self.line(f"store i64 {register}, ptr {where}")
         self.line(f"br label %{end}")
         self.start_block(end)
+
+    def claim_note(self, flag: str, end: str) -> None:
+        """Mark that the numbers of a guard are taken; who comes too late goes on at ``end``."""
+        self.line(f"store i32 1, ptr {flag}")
 
     def _guarded(self, value: Value, lanes: bool) -> tuple[str, bool]:
         """The register of a number that a guard records, and whether it is one per lane."""

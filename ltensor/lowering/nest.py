@@ -43,7 +43,9 @@ def leaf_patterns(
     """
     found: list[tuple[Pattern, bool]] = []
     identity: Pattern = tuple(range(rank))
-    stack: list[tuple[Variable, Pattern, bool]] = [(v, identity, computed) for v in variables]
+    stack: list[tuple[Variable, Pattern, bool]] = [
+        (v, identity, computed and v not in block.bound) for v in variables
+    ]
     seen: set[tuple[Variable, Pattern]] = set()
     while stack:
         variable, pattern, is_root = stack.pop()

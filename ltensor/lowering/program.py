@@ -87,7 +87,8 @@ class Carry:
     """A value handed from one step of a loop to the next.
 
     With ``combine`` the loop is a reduction: ``next`` is the step's contribution, joined to the
-    carried value by that associative operation, in any order.
+    carried value by that associative operation, in any order: ``add``, ``mul``, ``and``, ``or``,
+    ``max`` and ``min`` (nan if one is), ``largest`` (of those that are numbers).
     """
 
     init: Value
@@ -110,6 +111,8 @@ class Loop:
     stop: Value | None = None
     steps: Value | None = None
     label: str = ""
+    #: expected time of the whole loop, if it is worth asking whether threads should share it
+    cost: Value | None = None
 
     @property
     def carry(self) -> list[Value]:
@@ -222,13 +225,16 @@ class Program:
     root: Scope
     slots: int = 0
     flags: int = 0
-    locals: list[tuple[str, Any]] = field(default_factory=list)
+    #: dtype and number of elements of arrays in the native frame
+    locals: list[tuple[str, int]] = field(default_factory=list)
     #: number 0 is nobody's: in the error record it stands for "no number"
     errors: list[ErrorSite] = field(default_factory=lambda: [ErrorSite("unknown", None)])
     calls: set[str] = field(default_factory=set)
     buffers: list[Buffer] = field(default_factory=list)
     #: scan nodes with the number of their steps, as they were lowered
     scans: list[tuple[Any, Value]] = field(default_factory=list)
+    #: loops that threads may share, see `ltensor.lowering.parallel`
+    shared_loops: list[Any] = field(default_factory=list)
 
     def __str__(self) -> str:
         return "\n".join(_Printer().program(self))

@@ -13,7 +13,6 @@ from ltensor.ir.types import RandomStateType, TensorType
 from ltensor.lowering.block import Block
 from ltensor.lowering.fusion import is_scalar
 from ltensor.lowering.program import Value, View
-from ltensor.lowering.rng.state import STATE_WORDS
 from ltensor.ops.shape import ShapeI
 
 
@@ -107,6 +106,8 @@ class _Place:
         self.target: View | None = None
         self.sizes: list[View] = []
         if isinstance(kind, RandomStateType):
+            from ltensor.lowering.rng.state import STATE_WORDS
+
             self.target = b.temporary("uint32", (b.const(STATE_WORDS),), ("value", output))
         elif not isinstance(kind, TensorType):
             raise UnsupportedError(f"{node.op} cannot choose between values of type {kind}")

@@ -18,6 +18,7 @@ from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
 from ltensor.lowering.deferred import DeferredProducts
 from ltensor.lowering.growing import ABSENT, GrowingTraces
+from ltensor.lowering.in_place import updated_in_place
 from ltensor.lowering.kept_products import Kept, KeptProducts
 from ltensor.lowering.program import Complex, Loop, Value, View
 from ltensor.lowering.sequence_products import SequenceProducts
@@ -53,6 +54,8 @@ class State:
         self.is_carry = False
         #: a carry that products are added to in place, outside of the step
         self.summed = False
+        #: one buffer is enough: the step changes elements where it reads them
+        self.in_place = False
         self.position = 0
 
 
@@ -235,6 +238,7 @@ class ScanLowering:
         b, states = self.b, self.states
         carried: list[Any] = []
         deferred = self.deferred
+        self._find_in_place()
         for state in states:
             self._start_rows(state)
             for value in state.inits:
@@ -280,6 +284,16 @@ class ScanLowering:
                 deferred.multiply(self, pending)
         return loop
 
+    def _find_in_place(self) -> None:
+        """Which states of one row are updated in the buffer that they are read from."""
+        op, body = self.op, self.deferred.body
+        olds = [*(taps[0] for taps in op.inner_taps()), *op.inner_carries()]
+        news = [*op.inner_rows(), *op.inner_news()]
+        for state, old, new in zip(self.states, olds, news, strict=True):
+            one_row = state.is_carry or (state.depth == 1 and state.keep == 1)
+            if state.kind == "rows" and one_row and not state.summed:
+                state.in_place = updated_in_place(body, old, new)
+
     def _view(self, variable: Variable) -> View:
         value = self.block.value(variable)
         assert isinstance(value, View)
@@ -318,7 +332,7 @@ class ScanLowering:
             return
         if state.is_carry:
             reason = ("carry", self.node, state.position)
-            count = 1 if state.summed else 2
+            count = 1 if state.summed or state.in_place else 2
             pair = [b.temporary(state.dtype, state.dims, reason) for _ in range(count)]
             self.block.copy(pair[0], state.rows[0])
             state.inits = [p.pointer for p in pair]
@@ -328,7 +342,7 @@ class ScanLowering:
             return
         depth = state.depth
         # one row more than the taps reach back is where the next one is written
-        extra = 0 if state.trace is not None else 1
+        extra = 0 if state.trace is not None or state.in_place else 1
         reason = ("ring", self.node, state.position)
         ring = b.temporary(state.dtype, (b.const(depth + extra), *state.dims), reason)
         places = [b.row(ring, k) for k in range(depth + extra)]
@@ -420,6 +434,7 @@ class ScanLowering:
         """One step; ``pending`` is how many steps' rows wait for the deferred products."""
         b, op = self.b, self.op
         results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
+        olds = [*(taps[0] for taps in op.inner_taps()), *op.inner_carries()]
         targets: list[View | _Unsized | None] = []
         for state in states:
             if state.kind == "scalar" or state.summed:
@@ -450,6 +465,7 @@ class ScanLowering:
             destinations.update(gathered)
         inner = Block(self.context, deferred.body, bound, destinations)
         inner.kept = self.kept
+        inner.own_inputs(v for v, state in zip(olds, states, strict=True) if state.in_place)
         inner.run()
         for position in sorted(direct):
             variable = results[position]

@@ -17,9 +17,15 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import RandomStateType, TensorType
+from ltensor.lowering import parallel
 from ltensor.lowering.block import Block
+from ltensor.lowering.block_sums import block_sums
 from ltensor.lowering.builder import Builder
+from ltensor.lowering.columns import sweep_columns
+from ltensor.lowering.liveness import share_blocks
+from ltensor.lowering.prefetch import prefetch_rows
 from ltensor.lowering.program import Buffer, Program, Value, View
+from ltensor.lowering.row_blocks import join_row_loops
 
 #: words of a random state buffer
 STATE_WORDS = 640
@@ -63,8 +69,9 @@ class WholeFunction:
         signature: Signature,
         frame: Any,
         name: str = "core",
+        threads: int = 0,
     ) -> None:
-        self.b = Builder(name)
+        self.b = Builder(name, threads)
         self.function = function
         self.signature = signature
         self.frame = frame
@@ -137,6 +144,17 @@ class WholeFunction:
         for number, variable in again:
             block.write(variable, self._output(number, variable))
         self._commit(block, news, cells)
+        if b.threads:
+            # a CPU's: for the sake of its caches, and of the accuracy of long sums
+            sweep_columns(b)
+            join_row_loops(b.program)
+            block_sums(b.program)
+            prefetch_rows(b.program)
+            share_blocks(b.program)
+        for number, shared in enumerate(parallel.choose(b.program)):
+            shared.word = self.entry("chunk", (number, shared.multiplies), number)
+            shared.compiler_word = self.entry("compiler", None, "compiler")
+            b.program.shared_loops.append(shared)
         return Lowered(b.program, self.table, self.function, sign)
 
     def _bind_argument(self, bound: dict[Variable, Any], number: int, variable: Variable) -> None:
@@ -276,6 +294,15 @@ def _is_private(pointer: Value) -> bool:
     return pointer.op in ("ensure", "slot", "alloc_output", "adopt_output", "table")
 
 
-def lower(function: Function, signature: Signature, frame: Any, name: str = "core") -> Lowered:
-    """Lower a Function to a kernel program."""
-    return WholeFunction(function, signature, frame, name).lower()
+def lower(
+    function: Function,
+    signature: Signature,
+    frame: Any,
+    name: str = "core",
+    threads: int = 0,
+) -> Lowered:
+    """Lower a Function to a kernel program whose large loops ``threads`` may share.
+
+    With one thread or more the program is a CPU's: loops are arranged for the sake of its caches.
+    """
+    return WholeFunction(function, signature, frame, name, threads).lower()

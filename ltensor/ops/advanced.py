@@ -241,6 +241,7 @@ class AdvancedIncSubtensor(DeclaredOp):
     ir_name = "advanced_inc_subtensor"
     batch = scatter_rule
     element_operands = (0,)
+    base_operand = 0
 
     def __init__(
         self, axes: Sequence[int] = (0,), inplace: bool = False, set_instead_of_inc: bool = False
@@ -344,8 +345,7 @@ class AdvancedIncSubtensor(DeclaredOp):
     def lower(self, k: Any) -> None:
         b, node = k.b, k.node
         x, _, *indices = node.inputs
-        target = k.output(0)
-        k.fill(target, 0)
+        target = k.changed_operand(0)
         y = k.operand(1)
         places = [k.operand(n) for n in range(2, len(node.inputs))]
         place = Placement(self.axes, x, indices)

@@ -45,6 +45,7 @@ from ltensor.ops import (  # noqa: F401
     sequence_product,
     shape,
     softmax,
+    softmax_logsumexp,
     sort,
     special,
     steps,

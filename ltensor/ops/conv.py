@@ -16,8 +16,8 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
 from ltensor.ops.conv_base import FAMILIES, BaseConv, Frame
+from ltensor.ops.conv_columns import Columns
 from ltensor.ops.conv_loops import (
-    Columns,
     Geometry,
     GraphSizes,
     NativeSizes,
@@ -77,16 +77,20 @@ class AbstractConv(BaseConv):
         columns = Columns(
             b, self.geometry, frame.dtype, channels, img.dims[2:], kern.dims[2:], out.dims[2:]
         )
-        with b.loop(img.dims[0], label=str(self)) as images, b.loop(groups) as group:
+        loop = b.loop(img.dims[0], parallel=True, label=str(self))
+        with loop as images, b.loop(groups) as group, columns.each_chunk() as (chunk, start, count):
             n, g = images.index, group.index
-            columns.gather(img, n, b.mul(g, channels))
-            first = b.mul(g, filters)
-            weights = (kern, b.mul(first, columns.rows), columns.rows, 1)
-            place = b.mul(b.add(b.mul(n, kern.dims[0]), first), columns.places)
-            frame.multiply(
-                filters, columns.places, columns.rows,
-                weights, (columns.buffer, 0, columns.places, 1), (out, place, columns.places), 0,
-            )  # fmt: skip
+            channel, first = b.add(b.mul(g, channels), start), b.mul(g, filters)
+            weights = b.add(b.mul(first, columns.rows), b.mul(start, columns.positions))
+            target = b.mul(b.add(b.mul(n, kern.dims[0]), first), columns.places)
+            beta = b.select(b.eq(chunk, 0), b.const(0, frame.dtype), b.const(1, frame.dtype))
+            with columns.each_block() as block:
+                block.gather(img, n, channel, count)
+                frame.multiply(
+                    filters, block.places, b.mul(count, columns.positions),
+                    (kern, weights, columns.rows, 1), (columns.buffer, 0, columns.pitch, 1),
+                    (out, b.add(target, block.start), columns.places), beta,
+                )  # fmt: skip
         frame.finish(out)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
@@ -133,21 +137,29 @@ class AbstractConv_gradWeights(BaseConv):
         self.check_groups(k, top.dims[1], "filters")
         self.check_places(k, img.dims[2:], kernel, top.dims[2:])
         out = frame.target()
-        zero_fill(b, out)
         filters, channels = frame.share(top.dims[1]), frame.share(img.dims[1])
         columns = Columns(
             b, self.geometry, frame.dtype, channels, img.dims[2:], kernel, top.dims[2:]
         )
-        with b.loop(img.dims[0], label=str(self)) as images, b.loop(self.num_groups) as group:
-            n, g = images.index, group.index
-            columns.gather(img, n, b.mul(g, channels))
-            first = b.mul(g, filters)
-            place = b.mul(b.add(b.mul(n, top.dims[1]), first), columns.places)
-            frame.multiply(
-                filters, columns.rows, columns.places,
-                (top, place, columns.places, 1), (columns.buffer, 0, 1, columns.places),
-                (out, b.mul(first, columns.rows), columns.rows), 1,
-            )  # fmt: skip
+
+        def add_image(n: Any, total: Any, above: Any) -> None:
+            """Add what image ``n`` gives to ``total`` from element ``above`` on."""
+            groups = b.loop(self.num_groups)
+            with groups as group, columns.each_chunk() as (_, start, count):
+                g = group.index
+                channel, first = b.add(b.mul(g, channels), start), b.mul(g, filters)
+                source = b.mul(b.add(b.mul(n, top.dims[1]), first), columns.places)
+                target = b.add(b.mul(first, columns.rows), b.mul(start, columns.positions))
+                with columns.each_block() as block:
+                    block.gather(img, n, channel, count)
+                    frame.multiply(
+                        filters, b.mul(count, columns.positions), block.places,
+                        (top, b.add(source, block.start), columns.places, 1),
+                        (columns.buffer, 0, 1, columns.pitch),
+                        (total, b.add(above, target), columns.rows), 1,
+                    )  # fmt: skip
+
+        frame.sum_images(img.dims[0], out, add_image, str(self))
         frame.finish(out)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
@@ -211,21 +223,29 @@ class AbstractConv_gradInputs(BaseConv):
         self.check_groups(k, kern.dims[0], "filters")
         self.check_places(k, image, kern.dims[2:], top.dims[2:])
         out = frame.target()
-        zero_fill(b, out)
         filters, channels = frame.share(kern.dims[0]), kern.dims[1]
         columns = Columns(
             b, self.geometry, frame.dtype, channels, image, kern.dims[2:], top.dims[2:]
         )
-        with b.loop(top.dims[0], label=str(self)) as images, b.loop(self.num_groups) as group:
-            n, g = images.index, group.index
-            first = b.mul(g, filters)
-            place = b.mul(b.add(b.mul(n, kern.dims[0]), first), columns.places)
-            frame.multiply(
-                columns.rows, columns.places, filters,
-                (kern, b.mul(first, columns.rows), 1, columns.rows),
-                (top, place, columns.places, 1), (columns.buffer, 0, columns.places), 0,
-            )  # fmt: skip
-            columns.scatter(out, n, b.mul(g, channels))
+        loop = b.loop(top.dims[0], parallel=True, label=str(self))
+        groups = b.loop(self.num_groups)
+        with loop as images:
+            n = images.index
+            # while it is at hand
+            zero_fill(b, b.row(out, n))
+            with groups as group, columns.each_chunk() as (_, start, count):
+                g = group.index
+                channel, first = b.add(b.mul(g, channels), start), b.mul(g, filters)
+                source = b.mul(b.add(b.mul(n, kern.dims[0]), first), columns.places)
+                weights = b.add(b.mul(first, columns.rows), b.mul(start, columns.positions))
+                with columns.each_block() as block:
+                    frame.multiply(
+                        b.mul(count, columns.positions), block.places, filters,
+                        (kern, weights, 1, columns.rows),
+                        (top, b.add(source, block.start), columns.places, 1),
+                        (columns.buffer, 0, columns.pitch), 0,
+                    )  # fmt: skip
+                    block.scatter(out, n, channel, count)
         frame.finish(out)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:

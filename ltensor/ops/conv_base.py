@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant_value
 from ltensor.ir.graph import Variable
-from ltensor.ops.conv_loops import Geometry, NativeSizes
+from ltensor.ops.conv_loops import Geometry, NativeSizes, zero_fill
 from ltensor.ops.linalg import (
     compute_dtype,
     convert_into,
@@ -205,8 +206,11 @@ class Product:
         self.b = k.b
         self.dtype = dtype
 
-    def __call__(self, m: Any, n: Any, depth: Any, x: Any, y: Any, z: Any, beta: float) -> None:
-        """``z = x y + beta z``: operands are (view, offset, row stride, column stride)."""
+    def __call__(self, m: Any, n: Any, depth: Any, x: Any, y: Any, z: Any, beta: Any) -> None:
+        """``z = x y + beta z``: operands are (view, offset, row stride, column stride).
+
+        ``beta`` is a number or a scalar of the dtype.
+        """
         b = self.b
         arguments = []
         for view, offset, row, column in (x, y):
@@ -214,7 +218,9 @@ class Product:
         view, offset, row = z
         arguments += [b.shifted(view, offset), row]
         lifted = [b.const(a) if isinstance(a, int) else a for a in (m, n, depth, *arguments)]
-        scalars = scalar_arguments(b, self.dtype, 1, beta)
+        scalars = scalar_arguments(b, self.dtype, 1, beta if isinstance(beta, int) else 0)
+        if not isinstance(beta, int):
+            scalars[-1] = beta
         b.call(product_symbol(self.dtype), [*lifted, *scalars])
 
 
@@ -241,6 +247,35 @@ class Frame:
         """Convert into the result if it was computed elsewhere."""
         if target is not self.result:
             convert_into(self.b, self.result, target)
+
+    def sum_images(
+        self, images: Any, out: Any, add_image: Callable[[Any, Any, Any], None], label: str
+    ) -> None:
+        """Sum over images: ``add_image(number, total, offset)`` adds an image's share.
+
+        Every thread that there may be sums some of the images for itself.
+        """
+        b, threads = self.b, self.b.threads
+        if threads < 2:
+            zero_fill(b, out)
+            with b.loop(images, label=label) as loop:
+                add_image(loop.index, out, b.const(0))
+            return
+        size = b.size(out.dims)
+        totals = b.temporary(self.dtype, [b.const(threads), size])
+        share = b.int_divide(b.add(images, threads - 1), b.const(threads))
+        with b.loop(threads, parallel=True, label=label) as part:
+            with b.loop(size, kind="vector") as loop:
+                b.store(totals, [part.index, loop.index], b.const(0, self.dtype))
+            first = b.mul(part.index, share)
+            with b.loop(b.min(share, b.sub(images, first))) as loop:
+                add_image(b.add(first, loop.index), totals, b.mul(part.index, size))
+        flat = type(out)(out.dtype, out.pointer, (size,), None, out.offset)
+        with b.loop(size, kind="vector", parallel=True) as loop:
+            total = b.load(totals, [b.const(0), loop.index])
+            for number in range(1, threads):
+                total = b.add(total, b.load(totals, [b.const(number), loop.index]))
+            b.store(flat, [loop.index], total)
 
     def share(self, count: Any) -> Any:
         """The part of a number of channels that belongs to one group."""

@@ -62,7 +62,7 @@ class CumOp(DeclaredOp):
         outer, inner = range(axis), range(axis + 1, x.ndim)
         length = x.dims[axis]
         with ExitStack() as stack:
-            before = [stack.enter_context(b.loop(x.dims[a])).index for a in outer]
+            before = [stack.enter_context(b.loop(x.dims[a], parallel=True)).index for a in outer]
             if not inner and not dt.is_complex(x.dtype):
                 # the running value stays in a register
                 start = b.const(0 if self.mode == "add" else 1, x.dtype)

@@ -16,6 +16,7 @@ from ltensor.ir.types import DisconnectedType, NullType, TensorType
 from ltensor.ops.arithmetic import add
 from ltensor.ops.cast import cast
 from ltensor.ops.shape import restore_flags
+from ltensor.ops.shifted_sums import idle_edges
 
 
 def connections(node: Apply) -> list[list[bool]] | None:
@@ -54,6 +55,7 @@ class Sweep:
                 if pattern is None or any(pattern[k][position] for k in hit):
                     self.connected.add(output)
         self.reached: set[Variable] = set(starts)
+        self.idle = idle_edges(self.nodes, {*starts, *targets})
 
     def run(self) -> dict[Variable, Variable]:
         """Gradients of all variables between the starts and the targets."""
@@ -109,6 +111,8 @@ class Sweep:
             if variable not in self.connected:
                 continue
             if pattern is not None and not any(pattern[position][k] for k in active):
+                continue
+            if (node, position) in self.idle:
                 continue
             self.reached.add(variable)
             if g is None:

@@ -20,6 +20,10 @@ from ltensor.ops.samples import draw
 
 Axes = Any
 
+#: elements of which the largest is found in lanes before its place is sought: they stay in the
+#: first cache, and long rows are read once
+BLOCK = 2048
+
 
 class ArgExtremum(DeclaredOp):
     """The place of the first largest (or smallest) element; of the first NaN if there is one.
@@ -90,18 +94,26 @@ class ArgExtremum(DeclaredOp):
         for a in reduced:
             k.check(b.gt(x.dims[a], 0), "empty_reduction", (), (name,))
         target = k.output(0) if kept else None
+        if len(reduced) > 1 and reduced[0] == len(kept) and x.dense:
+            # one row instead of many short ones
+            dims = (*x.dims[: len(kept)], b.size(x.dims[len(kept) :]))
+            x = type(x)(x.dtype, x.pointer, dims, None, x.offset)
+            reduced = (len(kept),)
         index: list[Any] = [b.const(0)] * x.ndim
         rows = bool(reduced) and reduced[-1] == x.ndim - 1
         with ExitStack() as stack:
             for a in kept:
                 # neighbouring results are found side by side
                 kind = "vector" if a == x.ndim - 1 and not dt.is_complex(x.dtype) else "serial"
-                index[a] = stack.enter_context(b.loop(x.dims[a], kind=kind)).index
+                kept_loop = b.loop(x.dims[a], kind=kind, parallel=True)
+                index[a] = stack.enter_context(kept_loop).index
             first = b.load(x, index)
             if not reduced:
                 place = b.const(0)
             elif dt.is_complex(x.dtype):
                 place = self._walk_complex(b, x, index, reduced, first)
+            elif rows and len(reduced) == 1 and dt.is_float(x.dtype):
+                place = self._by_blocks(b, x, index, first)
             elif rows:
                 place = self._by_rows(b, x, index, reduced, first)
             else:
@@ -111,6 +123,35 @@ class ArgExtremum(DeclaredOp):
                 b.store(target, [index[a] for a in kept], place)
         if target is None:
             k.result(place)
+
+    def _by_blocks(self, b: Any, x: Any, index: list[Any], first: Any) -> Any:
+        """The block of the row that has the extremum first, then its place there."""
+        length = x.dims[-1]
+        zero = b.const(0)
+        blocks = b.int_divide(b.add(length, BLOCK - 1), BLOCK)
+
+        def block(start: Any) -> Any:
+            return b.min(b.sub(length, start), b.const(BLOCK))
+
+        with b.loop(blocks, carries=[first, zero]) as loop:
+            best, where = loop.carry
+            start = b.mul(loop.index, BLOCK)
+            how = "max" if self.largest else "min"
+            with b.reduce(block(start), how, first) as inner:
+                index[-1] = b.add(start, inner.index)
+                inner.next(b.load(x, index))
+            found = inner.results[0]
+            better = self._better(b, found, best)
+            loop.next(b.select(better, found, best), b.select(better, start, where))
+        best, where = loop.results
+        # counted in 32 bits: as many lanes as the elements have
+        nowhere = b.const(1 << 30, "int32")
+        with b.reduce(block(where), "min", nowhere) as inner:
+            index[-1] = b.add(where, inner.index)
+            value = b.load(x, index)
+            hit = b.or_(b.eq(value, best), b.and_(b.isnan(value), b.isnan(best)))
+            inner.next(b.select(hit, b.cast(inner.index, "int32"), nowhere))
+        return b.add(where, b.cast(inner.results[0], "int64"))
 
     def _by_rows(self, b: Any, x: Any, index: list[Any], axes: Any, first: Any) -> Any:
         """The extremum in lanes, then in lanes the first place that holds it."""

@@ -77,7 +77,8 @@ def convert_into(b: Any, target: Any, source: Any) -> None:
         index = []
         for axis, dim in enumerate(target.dims):
             kind = "vector" if axis == target.ndim - 1 else "serial"
-            index.append(stack.enter_context(b.loop(dim, kind=kind)).index)
+            loop = b.loop(dim, kind=kind, parallel=True)
+            index.append(stack.enter_context(loop).index)
         b.store(target, index, b.cast(b.load(source, index), target.dtype))
 
 

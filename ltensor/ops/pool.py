@@ -7,7 +7,6 @@ functions programs call stand in ``pool_api``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ops import pool_loops
-from ltensor.ops.conv_loops import zero_fill
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.linalg import convert_into
 from ltensor.ops.opdef import Declaration, Sample, declare, new_tensor, output_like
 from ltensor.ops.pool_base import MODES, PoolOp, as_scalars, check_same, wide_number, work_dtype
 from ltensor.ops.pool_loops import smallest
+from ltensor.ops.pool_pixels import Around, by_pixels, gather
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of
 
@@ -118,16 +117,17 @@ class Pool(PoolOp):
             value = b.cast(b.load(x, index), work)
             return value if self.mode == "max" else b.select(inside, value, b.const(0, work))
 
-        with ExitStack() as stack:
-            place = frame.places(stack, lanes=not frame.wide())
+        def reduced(place: list[Any], inner: bool) -> None:
             how = "max" if self.mode == "max" else "add"
-            value = frame.reduce(place, low, how, element)
+            value = frame.reduce(place, inner, low, how, element)
             if average:
                 # lanes beyond the last place have no pixels, and their quotient must not trap
-                count = b.max(frame.count(place, self.mode == "average_inc_pad"), 1)
+                count = b.max(frame.count(place, inner, self.mode == "average_inc_pad"), 1)
                 divide = b.int_divide if work == "int64" else b.div
                 value = divide(value, b.cast(count, work))
             b.store(out, place, b.cast(value, out.dtype))
+
+        frame.each_place(reduced)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, *parameters = inputs
@@ -189,18 +189,26 @@ class MaxPoolGrad(PoolOp):
         out = k.output(0)
         frame = self.frame(k, x, gz.dims, 3)
         check_same(k, maxout, gz)
-        zero_fill(b, out)
         nothing = b.const(0, out.dtype)
-        with ExitStack() as stack:
-            # pixels of neighbouring places differ, so these may be done in lanes
-            place = frame.places(stack, lanes=frame.apart() and frame.complete())
-            top, share = b.load(maxout, place), b.cast(b.load(gz, place), out.dtype)
+        if by_pixels(frame):
+            top = Around(frame, x.dtype, lambda place, inner: b.load(maxout, place))
+            back = Around(
+                frame, out.dtype, lambda place, inner: b.cast(b.load(gz, place), out.dtype)
+            )
+            gather(
+                frame,
+                out,
+                lambda place, pixel: b.select(
+                    b.eq(b.load(x, pixel), top.load(place)), back.load(place), nothing
+                ),
+            )
+            return
 
-            def give(index: list[Any], inside: Any) -> None:
-                hit = b.and_(inside, b.eq(b.load(x, index), top))
-                b.store(out, index, b.add(b.load(out, index), b.select(hit, share, nothing)))
+        def share(place: list[Any], pixel: list[Any], inner: bool) -> Any:
+            hit = b.eq(b.load(x, pixel), b.load(maxout, place))
+            return b.select(hit, b.cast(b.load(gz, place), out.dtype), nothing)
 
-            frame.each(place, give)
+        frame.spread(out, share)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, maxout, _, *parameters = inputs
@@ -247,16 +255,18 @@ class DownsampleFactorMaxGradGrad(PoolOp):
         frame = self.frame(k, x, maxout.dims, 3)
         check_same(k, x, gz)
         work = work_dtype(out.dtype)
-        with ExitStack() as stack:
-            place = frame.places(stack, lanes=not frame.wide())
+
+        def reduced(place: list[Any], inner: bool) -> None:
             top = b.load(maxout, place)
 
             def element(index: list[Any], inside: Any) -> Any:
                 hit = b.and_(inside, b.eq(b.load(x, index), top))
                 return b.select(hit, b.cast(b.load(gz, index), work), b.const(0, work))
 
-            value = frame.reduce(place, b.const(0, work), "add", element)
+            value = frame.reduce(place, inner, b.const(0, work), "add", element)
             b.store(out, place, b.cast(value, out.dtype))
+
+        frame.each_place(reduced)
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, maxout, _, *parameters = inputs
@@ -318,19 +328,30 @@ class AveragePoolGrad(PoolOp):
         work = work_dtype(gz.dtype)
         out = result if result.dtype == work else b.temporary(work, result.dims)
         frame = self.frame(k, out, gz.dims, 1 + self.ndim)
-        zero_fill(b, out)
-        with ExitStack() as stack:
-            place = frame.places(stack, lanes=frame.apart() and frame.complete())
-            share = b.cast(b.load(gz, place), work)
-            if self.mode != "sum":
-                count = frame.count(place, self.mode == "average_inc_pad")
-                share = b.div(share, b.cast(count, work))
 
-            def give(index: list[Any], inside: Any) -> None:
-                value = b.select(inside, share, b.const(0, work))
-                b.store(out, index, b.add(b.load(out, index), value))
+        def part(place: list[Any], inner: bool) -> Any:
+            value = b.cast(b.load(gz, place), work)
+            if self.mode == "sum":
+                return value
+            count = frame.count(place, inner, self.mode == "average_inc_pad")
+            return b.div(value, b.cast(count, work))
 
-            frame.each(place, give)
+        if by_pixels(frame):
+            shares = Around(frame, work, part)
+            gather(frame, out, lambda place, pixel: shares.load(place))
+            if out is not result:
+                convert_into(b, result, out)
+            return
+        parts = None
+        if self.mode != "sum" and not frame.apart(self.ndim - 1):
+            # every pixel of a window takes the quotient, which lies here instead of being made anew
+            parts = b.temporary(work, gz.dims)
+            frame.each_place(lambda place, inner: b.store(parts, place, part(place, inner)))
+
+        def share(place: list[Any], pixel: list[Any], inner: bool) -> Any:
+            return part(place, inner) if parts is None else b.load(parts, place)
+
+        frame.spread(out, share)
         if out is not result:
             convert_into(b, result, out)
 

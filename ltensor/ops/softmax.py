@@ -85,6 +85,13 @@ class RowLoops:
             loop.next(element(loop.index))
         return loop.results[0]
 
+    def largest(self, element: Any) -> Any:
+        """The largest of ``element(j)`` that is a number; cheaper than `maximum`."""
+        b = self.b
+        with b.reduce(self.columns, "largest", b.const(-np.inf, self.dtype)) as loop:
+            loop.next(element(loop.index))
+        return loop.results[0]
+
     def total(self, element: Any) -> Any:
         """The sum of ``element(j)``."""
         b = self.b
@@ -151,7 +158,7 @@ class Softmax(_RowOp):
     def lower(self, k: Any) -> None:
         b, x, y = k.b, k.operand(0), k.output(0)
         with rows(k, x) as row:
-            top = row.maximum(lambda j: row.load(x, j))
+            top = row.largest(lambda j: row.load(x, j))
             if y.dtype == row.dtype:
 
                 def keep(j: Any) -> Any:
@@ -238,7 +245,7 @@ class LogSoftmax(_RowOp):
     def lower(self, k: Any) -> None:
         b, x, y = k.b, k.operand(0), k.output(0)
         with rows(k, x) as row:
-            top = row.maximum(lambda j: row.load(x, j))
+            top = row.largest(lambda j: row.load(x, j))
             total = row.total(lambda j: b.exp(b.sub(row.load(x, j), top)))
             rest = b.log(total)
             row.each(lambda j: row.store(y, j, b.sub(b.sub(row.load(x, j), top), rest)))
@@ -290,7 +297,7 @@ class LogSumExp(DeclaredOp):
     def lower(self, k: Any) -> None:
         b, x, y = k.b, k.operand(0), k.output(0)
         with rows(k, x) as row:
-            top = row.maximum(lambda j: row.load(x, j))
+            top = row.largest(lambda j: row.load(x, j))
             shift = b.select(b.isinf(top), b.const(0, row.dtype), top)
             total = row.total(lambda j: b.exp(b.sub(row.load(x, j), shift)))
             b.store(y, [row.row], b.cast(b.add(b.log(total), shift), y.dtype))

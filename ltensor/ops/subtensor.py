@@ -224,6 +224,7 @@ class IncSubtensor(DeclaredOp):
     batch = inc_subtensor_rule
     #: operands whose elements are read once and in order, so that they need no buffer
     element_operands = (0,)
+    base_operand = 0
 
     def __init__(
         self, idx_list: Sequence[Any], inplace: bool = False, set_instead_of_inc: bool = False
@@ -311,12 +312,7 @@ class IncSubtensor(DeclaredOp):
             x, y = k.operand(0), k.operand(1)
             k.result(y if self.set_instead_of_inc else k.b.add(x, y))
             return
-        target = k.block.take_over(k.node, 0)
-        if target is None:
-            target = k.output(0)
-            k.fill(target, 0)
-        else:
-            k.result(target)
+        target = k.changed_operand(0)
         y = k.operand(1)
         region = window(k, target, self.idx_list, k.node.inputs[2:])
         write_region(k, region, y, self.set_instead_of_inc)

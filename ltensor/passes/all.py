@@ -23,5 +23,6 @@ from ltensor.passes import (  # noqa: F401
     scan_siblings,
     scan_vectorize,
     shapes,
+    share_powers,
     stabilize,
 )

@@ -295,14 +295,16 @@ def _total_of_product(batch: Batch, node: Apply, dtype: str) -> Variable | None:
         return dot(x, batch.total(b, dtype))
     if a.type.ndim == 1 and b.type.ndim == 1:
         return None
-    inner = batch.dims(b)[0]
-    length = mul(batch.size, inner)
+    # each by its own inner size: if they do not fit it is the product that says so
+    *rows, inner = batch.dims(a)
+    sizes = [mul(batch.size, inner), *rows]
     if a.type.ndim == 1:
-        left = reshape(x, [length], ndim=1)
+        left = reshape(x, sizes, ndim=1)
     else:
         # of the transposed matrices below each other
-        left = dimshuffle(reshape(dimshuffle(x, 0, 2, 1), [length, batch.dims(a)[0]], ndim=2), 1, 0)
-    sizes = [length, *batch.dims(b)[1:]]
+        left = dimshuffle(reshape(dimshuffle(x, 0, 2, 1), sizes, ndim=2), 1, 0)
+    first, *columns = batch.dims(b)
+    sizes = [mul(batch.size, first), *columns]
     return dot(left, reshape(y, sizes, ndim=len(sizes)))
 
 

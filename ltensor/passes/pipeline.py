@@ -23,7 +23,8 @@ LEVELS: dict[str, str] = {
     "none": "inline_graphs,scan_merge,shapes,sink_branches",
     "fast_compile": f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},sink_branches",
     "fast_run": (
-        f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,scan_order,sink_branches"
+        f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,share_powers,"
+        "scan_order,sink_branches"
     ),
 }
 

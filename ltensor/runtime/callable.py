@@ -20,7 +20,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, NoReturn
 
-from ltensor.runtime import layout
+from ltensor.runtime import layout, signature
 
 __all__ = ["NativeCallable", "make_builtin"]
 
@@ -30,6 +30,7 @@ _PY_TP_CALL, _PY_TP_MEMBERS = 50, 72
 _T_ULONGLONG, _T_PYSSIZET, _READONLY = 18, 19, 1
 _ENTRY_OFFSET = 16
 _ADDRESS = "_entry_address"
+_SIGNATURE = "_signature_address"
 
 
 class _MemberDef(ctypes.Structure):
@@ -69,10 +70,11 @@ _immortal: list[object] = []
 
 
 def _make_native_base() -> type:
-    """Create the type with a field for the entry.  See Note [A slot for the entry]."""
-    members = (_MemberDef * 3)(
+    """Create the type with fields for entry and signature.  See Note [A slot for the entry]."""
+    members = (_MemberDef * 4)(
         _MemberDef(b"__vectorcalloffset__", _T_PYSSIZET, _ENTRY_OFFSET, _READONLY, None),
         _MemberDef(_ADDRESS.encode(), _T_ULONGLONG, _ENTRY_OFFSET, 0, None),
+        _MemberDef(_SIGNATURE.encode(), _T_ULONGLONG, signature.OFFSET, 0, None),
         _MemberDef(),
     )
     call = ctypes.cast(ctypes.pythonapi.PyVectorcall_Call, ctypes.c_void_p)
@@ -83,7 +85,7 @@ def _make_native_base() -> type:
     )
     spec = _Spec(
         b"ltensor.runtime.callable._NativeBase",
-        _ENTRY_OFFSET + 8,
+        signature.OFFSET + 8,
         0,
         _TPFLAGS_DEFAULT_BASETYPE | layout.FLAG_VECTORCALL,
         slots,
@@ -145,18 +147,23 @@ class NativeCallable(_Base):
         """
         raise RuntimeError(f"native code failed with error {record[0]}")
 
-    def _install_entry(self, address: int, keepalive: object = None) -> bool:
+    def _install_entry(
+        self, address: int, keepalive: object = None, known: signature.Signature | None = None
+    ) -> bool:
         """Let calls run the entry at *address*; say whether they will.
 
         Parameters
         ----------
+        known
+            Names and defaults of the arguments, keys of the results.
         keepalive
             What owns the code. It is held as long as this object lives, even when another entry is
             installed: a thread may still be running it.
         """
         if not _is_native:
             return False
-        self._keepalive = (*getattr(self, "_keepalive", ()), keepalive)
+        self._keepalive = (*getattr(self, "_keepalive", ()), keepalive, known)
+        setattr(self, _SIGNATURE, 0 if known is None else known.address)
         setattr(self, _ADDRESS, address)
         return True
 
@@ -177,12 +184,11 @@ class NativeCallable(_Base):
 _is_native = _Base is not object and _set_vectorcall_flag(NativeCallable)
 
 
-def make_builtin(address: int, owner: object, name: str, doc: str = "") -> Any:
+def make_builtin(address: int, owner: NativeCallable, name: str, doc: str = "") -> Any:
     """Wrap an entry as a builtin function (what ``len`` is).
 
-    The entry gets *owner* as its first argument, which must have the methods `_call_slow` and
-    `_raise_error` and must keep the code alive. `NativeCallable` needs no such wrapper; this is
-    for a bare function.
+    The entry gets *owner* as its first argument, which must keep the code alive.
+    `NativeCallable` needs no such wrapper; this is for a bare function.
     """
     definition = _MethodDef(name.encode(), address, _METH_FASTCALL_KEYWORDS, doc.encode())
     # CPython reads the definition when it frees the function object: it stays for good.

@@ -9,10 +9,10 @@ import numpy as np
 
 from ltensor.ir.function import Function
 from ltensor.ir.types import TensorType
-from ltensor.lowering import jit, libraries
-from ltensor.runtime import cell as cells
-from ltensor.runtime import entry
+from ltensor.lowering import jit, libraries, thread_pool
+from ltensor.runtime import entry, support
 from ltensor.runtime.cell import Cell
+from ltensor.runtime.chunk_compiler import ChunkCompiler
 
 if TYPE_CHECKING:
     from ltensor.lowering.whole import Lowered, Signature
@@ -40,6 +40,7 @@ class Linked:
         entries: list[tuple[str, Any]],
         keepalive: list[Any],
         source: Callable[[], tuple[Lowered, str]],
+        asks_for_parts: bool,
     ) -> None:
         self.address = module.address("entry")
         self.module = module
@@ -47,6 +48,7 @@ class Linked:
         self.entries = entries
         self.keepalive = keepalive
         self._source = source
+        self._asks_for_parts = asks_for_parts
 
     @property
     def lowered(self) -> Lowered:
@@ -59,9 +61,11 @@ class Linked:
         return self._source()[1]
 
     @property
-    def calls_back(self) -> bool:
-        """Whether the code calls Python."""
-        return any(kind == "callback" for kind, _ in self.entries)
+    def may_call_python(self) -> bool:
+        """Whether the code calls Python: user ops, what is compiled when first wanted."""
+        return self._asks_for_parts or any(
+            kind in ("callback", "compiler") for kind, _ in self.entries
+        )
 
 
 def specs(function: Function, signature: Signature) -> tuple[list[Any], list[Any]]:
@@ -88,7 +92,7 @@ def lower_text(
 
     inputs, outputs = specs(function, signature)
     frame = entry.FrameLayout.of(inputs, outputs)
-    lowered = lower(function, signature, frame)
+    lowered = lower(function, signature, frame, threads=thread_pool.count())
     host = jit.host()
     core = render(lowered.program, host.vector_bytes, host.has_fma)
     text = entry.entry_text("entry", inputs, outputs, returns, core="core")
@@ -142,15 +146,23 @@ def load(
         elif kind == "cell":
             table[number] = shared[thing].address
         elif kind == "resize":
-            table[number] = cells.resize_address()
+            table[number] = support.address("lt_cell_resize")
         elif kind == "adopt":
-            table[number] = cells.adopt_address()
+            table[number] = support.address("lt_cell_adopt")
         elif kind == "callback":
             keepalive.append(thing)
-            table[number] = thing.address
-        else:
+            table[number] = id(thing)
+        elif kind == "call":
+            table[number] = support.address("lt_call_python")
+        elif kind == "compiler":
+            compiler = ChunkCompiler(code, table, entries, calls, lambda: source()[0].program)
+            keepalive.append(compiler)
+            table[number] = compiler.address
+        elif kind != "chunk":  # null until the code is wanted
             raise AssertionError(kind)
     symbols = {"lt_table": int(table.ctypes.data)}
     symbols.update(libraries.addresses(calls))
+    if any(kind == "chunk" for kind, _ in entries):
+        symbols.update(thread_pool.words())
     module = jit.link_object(code, symbols, text=lambda: source()[1])
-    return Linked(module, table, entries, keepalive, source)
+    return Linked(module, table, entries, keepalive, source, libraries.has_parts(calls))

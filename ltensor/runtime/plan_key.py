@@ -25,13 +25,19 @@ import numpy as np
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Constant, Op, Variable
 from ltensor.ir.types import TensorType, Type
-from ltensor.lowering import jit, object_cache
+from ltensor.lowering import jit, object_cache, thread_pool
 from ltensor.source import Source
 
 __all__ = ["function_key"]
 
 #: environment variables that say where things are kept, not what they are
-_PLACES = ("LTENSOR_CACHE", "LTENSOR_PLANS", "LTENSOR_FLAGS", "LTENSOR_DEBUG")
+_PLACES = (
+    "LTENSOR_CACHE",
+    "LTENSOR_PLANS",
+    "LTENSOR_FLAGS",
+    "LTENSOR_DEBUG",
+    "LTENSOR_NUM_THREADS",
+)
 
 
 class _Foreign(Exception):
@@ -234,4 +240,5 @@ def _surroundings() -> tuple[str, ...]:
         for name, value in sorted(os.environ.items())
         if name.startswith("LTENSOR_") and not name.startswith(_PLACES)
     ]
-    return (*jit.identity(), np.__version__, sys.version, *settings)
+    threads = f"threads={thread_pool.count() > 1}"
+    return (*jit.identity(), np.__version__, sys.version, threads, *settings)

@@ -14,7 +14,8 @@ import threading
 import numpy as np
 
 from ltensor.lowering import jit
-from ltensor.runtime import array_memory, layout
+from ltensor.runtime import array_memory, cell, layout, scalar_arguments
+from ltensor.runtime.enter import enter_text
 
 __all__ = ["DECLARATIONS", "RECORD_WORDS", "ensure_support", "support_text"]
 
@@ -22,12 +23,23 @@ DECLARATIONS: dict[str, str] = {
     "lt_ndarray": "@lt_ndarray = external global i8",
     "lt_name_call_slow": "@lt_name_call_slow = external global i8",
     "lt_name_raise_error": "@lt_name_raise_error = external global i8",
+    "PyBool_Type": "@PyBool_Type = external global i8",
     "PyFloat_Type": "@PyFloat_Type = external global i8",
     "PyLong_Type": "@PyLong_Type = external global i8",
+    "_Py_NoneStruct": "@_Py_NoneStruct = external global i8",
+    "_Py_TrueStruct": "@_Py_TrueStruct = external global i8",
     "PyExc_SystemError": "@PyExc_SystemError = external global ptr",
     "lt_PyArray_New": ("declare ptr @lt_PyArray_New(ptr, i32, ptr, i32, ptr, ptr, i32, i32, ptr)"),
+    "lt_PyArray_CastToType": "declare ptr @lt_PyArray_CastToType(ptr, ptr, i32)",
+    "lt_PyArray_DescrFromType": "declare ptr @lt_PyArray_DescrFromType(i32)",
+    "lt_PyArray_NewCopy": "declare ptr @lt_PyArray_NewCopy(ptr, i32)",
+    "lt_call_python": "declare i64 @lt_call_python(ptr, i64)",
+    "lt_cell_resize": "declare i64 @lt_cell_resize(ptr, ptr)",
+    "lt_cell_adopt": "declare i64 @lt_cell_adopt(ptr)",
+    "lt_cell_set": "declare void @lt_cell_set(ptr, ptr)",
     "lt_alloc_output": "declare ptr @lt_alloc_output(ptr, i64, i32, i32, ptr)",
     "lt_adopt_output": ("declare ptr @lt_adopt_output(ptr, i64, i32, i32, ptr, i64, ptr, ptr)"),
+    "lt_enter": "declare ptr @lt_enter(ptr, ptr, i64, ptr, ptr, ptr)",
     "lt_entry_slow": "declare ptr @lt_entry_slow(ptr, ptr, i64, ptr) cold",
     "lt_entry_error": "declare ptr @lt_entry_error(ptr, ptr, i64, ptr, i32, ptr, i64, i64) cold",
     "lt_entry_list": "declare ptr @lt_entry_list(ptr, i64, i64, i64)",
@@ -39,11 +51,16 @@ DECLARATIONS: dict[str, str] = {
     "PyMem_Malloc": "declare ptr @PyMem_Malloc(i64)",
     "PyMem_Free": "declare void @PyMem_Free(ptr)",
     "PyList_New": "declare ptr @PyList_New(i64)",
+    "PyDict_New": "declare ptr @PyDict_New()",
+    "PyDict_SetItem": "declare i32 @PyDict_SetItem(ptr, ptr, ptr)",
+    "PyList_GetItem": "declare ptr @PyList_GetItem(ptr, i64)",
     "PyList_SetItem": "declare i32 @PyList_SetItem(ptr, i64, ptr)",
     "PyTuple_New": "declare ptr @PyTuple_New(i64)",
+    "PyTuple_GetItem": "declare ptr @PyTuple_GetItem(ptr, i64)",
     "PyTuple_Size": "declare i64 @PyTuple_Size(ptr)",
     "PyTuple_SetItem": "declare i32 @PyTuple_SetItem(ptr, i64, ptr)",
     "PyLong_FromLongLong": "declare ptr @PyLong_FromLongLong(i64)",
+    "PyLong_AsLongLong": "declare i64 @PyLong_AsLongLong(ptr)",
     "PyLong_AsLongLongAndOverflow": "declare i64 @PyLong_AsLongLongAndOverflow(ptr, ptr)",
     "PyObject_GetAttr": "declare ptr @PyObject_GetAttr(ptr, ptr)",
     "PyObject_VectorcallMethod": "declare ptr @PyObject_VectorcallMethod(ptr, ptr, i64, ptr)",
@@ -56,10 +73,10 @@ DECLARATIONS: dict[str, str] = {
 RECORD_WORDS = 64
 """Length of the error record."""
 
-# Slot of PyArray_New in the table behind NumPy's _ARRAY_API capsule; the same since NumPy 1.0.
-_API_PYARRAY_NEW = 93
+# Slots in the table behind NumPy's _ARRAY_API capsule; the same since NumPy 1.0.
+_NUMPY_FUNCTIONS = {"DescrFromType": 45, "CastToType": 49, "NewCopy": 85, "New": 93}
 
-_SCALAR_DTYPES = (
+SCALAR_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
@@ -185,7 +202,7 @@ no.memory:
   ret ptr null
 }
 
-; A tuple of n integers or of n borrowed objects; null with an exception.
+; A tuple of n integers or of n borrowed objects, None for null; null with an exception.
 define internal ptr @lt_tuple(ptr %from, i64 %n, i1 %objects) nounwind {
 start:
   %tuple = call ptr @PyTuple_New(i64 %n)
@@ -199,7 +216,9 @@ body:
   %at = getelementptr i64, ptr %from, i64 %k
   br i1 %objects, label %object, label %integer
 object:
-  %borrowed = load ptr, ptr %at
+  %item.or.null = load ptr, ptr %at
+  %is.null = icmp eq ptr %item.or.null, null
+  %borrowed = select i1 %is.null, ptr @_Py_NoneStruct, ptr %item.or.null
   call void @Py_IncRef(ptr %borrowed)
   br label %put
 integer:
@@ -282,6 +301,24 @@ end:
   ret ptr null
 }
 
+; Call a Python object with a number; its result as a number, 0 with an exception set if it fails.
+define i64 @lt_call_python(ptr %object, i64 %number) nounwind {
+  %long = call ptr @PyLong_FromLongLong(i64 %number)
+  %poor = icmp eq ptr %long, null
+  br i1 %poor, label %fail, label %go
+go:
+  %result = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %object, ptr %long, ptr null)
+  call void @Py_DecRef(ptr %long)
+  %none = icmp eq ptr %result, null
+  br i1 %none, label %fail, label %read
+read:
+  %value = call i64 @PyLong_AsLongLong(ptr %result)
+  call void @Py_DecRef(ptr %result)
+  ret i64 %value
+fail:
+  ret i64 0
+}
+
 ; A list of the first `wanted` outputs; the others are dropped.
 define ptr @lt_entry_list(ptr %frame, i64 %first, i64 %count, i64 %wanted) nounwind {
 start:
@@ -327,9 +364,12 @@ done:
 _EXPORTS = (
     "lt_alloc_output",
     "lt_adopt_output",
+    "lt_enter",
     "lt_entry_slow",
     "lt_entry_error",
     "lt_entry_list",
+    "lt_call_python",
+    *cell.EXPORTS,
 )
 
 
@@ -343,8 +383,9 @@ def support_text() -> str:
         f'@{name} = internal constant [{len(text) + 1} x i8] c"{text}\\00"'
         for name, text in _MESSAGES.items()
     ]
-    arrays = array_memory.module_text(_SCALAR_DTYPES)
-    return "\n".join([*declarations, *messages, body, arrays])
+    arrays = array_memory.module_text(SCALAR_DTYPES)
+    entry = enter_text(SCALAR_DTYPES, RECORD_WORDS)
+    return "\n".join([*declarations, *messages, body, arrays, entry, cell.module_text()])
 
 
 def _array_api() -> ctypes.Array[ctypes.c_void_p]:
@@ -354,7 +395,7 @@ def _array_api() -> ctypes.Array[ctypes.c_void_p]:
     umath = importlib.import_module(f"{core}._multiarray_umath")
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     table = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))(umath._ARRAY_API, None)
-    return (ctypes.c_void_p * (_API_PYARRAY_NEW + 1)).from_address(table)
+    return (ctypes.c_void_p * (max(_NUMPY_FUNCTIONS.values()) + 1)).from_address(table)
 
 
 _lock = threading.Lock()
@@ -367,16 +408,25 @@ def _load() -> jit.CompiledModule:
     for symbol, attribute in names.items():
         jit.register_symbol(symbol, id(attribute), attribute)
     jit.register_symbol("lt_ndarray", id(np.ndarray))
-    for dtype in _SCALAR_DTYPES:
+    for dtype in SCALAR_DTYPES:
         jit.register_symbol(f"lt_scalar_{dtype}", id(np.dtype(dtype).type))
-    create = _array_api()[_API_PYARRAY_NEW]
-    assert create is not None
-    jit.register_symbol("lt_PyArray_New", create)
+    for function, slot in _NUMPY_FUNCTIONS.items():
+        address = _array_api()[slot]
+        assert address is not None
+        jit.register_symbol(f"lt_PyArray_{function}", address)
     module = jit.compile_module(support_text(), array_memory.block_symbols())
     array_memory.install(module.addresses)
+    cell.set_natively(module.address("lt_cell_set"))
+    scalar_arguments.follow_floatx(module.address("lt_floatx_is_single"))
     for symbol in _EXPORTS:
         jit.register_symbol(symbol, module.address(symbol), module)
     return module
+
+
+def address(name: str) -> int:
+    """Return the address of a function of the support module."""
+    ensure_support()
+    return _load().address(name)
 
 
 def ensure_support() -> None:

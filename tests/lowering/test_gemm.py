@@ -258,7 +258,8 @@ def test_no_read_past_the_operands():
 @functools.cache
 def matmul(dtype):
     address = dispatch.addresses(dtype)[dispatch.gemm_symbol(dtype)]
-    return ctypes.CFUNCTYPE(None, *GEMM_ARGS, *scalar_types(dtype))(address)
+    # with Python's lock, as generated code is called: parts are compiled when they are wanted
+    return ctypes.PYFUNCTYPE(None, *GEMM_ARGS, *scalar_types(dtype))(address)
 
 
 @functools.cache
@@ -348,7 +349,7 @@ def test_packing_nothing():
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "int16"])
 def test_batched_product(dtype, shared):
     address = dispatch.addresses(dtype)[dispatch.batched_symbol(dtype)]
-    call = ctypes.CFUNCTYPE(None, *BATCHED_ARGS, *scalar_types(dtype))(address)
+    call = ctypes.PYFUNCTYPE(None, *BATCHED_ARGS, *scalar_types(dtype))(address)
     rng = np.random.default_rng(9)
     for batch, m, n, k in [(0, 2, 3, 4), (1, 2, 3, 4), (5, 4, 20, 6), (3, 1, 7, 30)]:
         a = values(rng, (batch, m, k), dtype)

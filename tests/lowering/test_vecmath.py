@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from lowering.vecmath_harness import Array, Compiled, exact_values, ulp_errors
 
-from ltensor.lowering import vecmath
+from ltensor.lowering import jit, vecmath
 
 DTYPES = ("float32", "float64")
 LANES = {"float32": 16, "float64": 8}
@@ -232,6 +232,39 @@ def test_error_is_within_the_stated_bound(name: str, dtype: str) -> None:
     np.testing.assert_array_equal(inlined, vector)
 
 
+NEEDS_AVX512 = pytest.mark.skipif(not jit.host().has_avx512, reason="no AVX-512 here")
+
+
+def both_targets(name: str, dtype: str, lanes: int, *inputs: Array) -> None:
+    common = Compiled(name, dtype, LANES[dtype])(*inputs)
+    special = Compiled(name, dtype, lanes, target="avx512")(*inputs)
+    np.testing.assert_array_equal(special, common)
+    number = ~np.isnan(common)
+    np.testing.assert_array_equal(np.signbit(special[number]), np.signbit(common[number]))
+
+
+@NEEDS_AVX512
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_avx512_gives_the_same_bits(name: str, dtype: str) -> None:
+    both_targets(name, dtype, LANES[dtype], *cases(name, dtype)[0])
+    columns = [np.array(c, dtype) for c in zip(*EDGES[name], strict=True)][:-1]
+    both_targets(name, dtype, LANES[dtype], *columns)
+
+
+@NEEDS_AVX512
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_avx512_scales_by_powers_of_two(dtype: str, lanes: int) -> None:
+    text = vecmath.emit_function("exp", dtype, lanes, target="avx512")[1]
+    assert ("scalef" in text) == (lanes * np.dtype(dtype).itemsize >= 16)
+    assert "scalef" not in vecmath.emit_function("exp", dtype, lanes)[1]
+    # down to denormals and up to infinity
+    low, high = (-110, 95) if dtype == "float32" else (-760, 720)
+    both_targets("exp", dtype, lanes, np.linspace(low, high, 5000, dtype=dtype))
+    both_targets("exp", dtype, lanes, np.array([0.0, -0.0, INF, -INF, NAN, 1e30, -1e30], dtype))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_machine_without_fma(name: str, dtype: str) -> None:
@@ -393,7 +426,7 @@ def test_inline_text_is_one_basic_block(name: str) -> None:
 PTX_PROGRAM = """
 import sys
 import llvmlite.binding as llvm
-from ltensor.lowering import vecmath
+from ltensor.lowering import jit, vecmath
 llvm.initialize_all_targets(); llvm.initialize_all_asmprinters()
 dtype = sys.argv[1]
 scalar = {"float32": "float", "float64": "double"}[dtype]

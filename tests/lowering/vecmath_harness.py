@@ -21,7 +21,13 @@ _LLVM_SCALAR = {"float32": "float", "float64": "double"}
 
 
 def loop_module(
-    name: str, dtype: str, lanes: int, *, fma: bool = True, inline: bool = False
+    name: str,
+    dtype: str,
+    lanes: int,
+    *,
+    fma: bool = True,
+    inline: bool = False,
+    target: str = "cpu",
 ) -> str:
     """LLVM text of ``@loop(n, inputs..., output)``, n a multiple of the lanes."""
     scalar = _LLVM_SCALAR[dtype]
@@ -36,12 +42,12 @@ def loop_module(
         counter = iter(range(100_000))
         body, result, declares = vecmath.emit_inline(
             name, dtype, lanes, [f"%x{k}" for k in range(arity)],
-            lambda: f"%t{next(counter)}", fma=fma,
+            lambda: f"%t{next(counter)}", fma=fma, target=target,
         )  # fmt: skip
         definition = ""
     else:
         symbol, definition, dependencies, declares = vecmath.emit_function(
-            name, dtype, lanes, fma=fma
+            name, dtype, lanes, fma=fma, target=target
         )
         assert symbol == vecmath.symbol(name, dtype, lanes)
         assert dependencies == []
@@ -75,9 +81,17 @@ class Compiled:
     """A vecmath function applied to whole arrays."""
 
     def __init__(
-        self, name: str, dtype: str, lanes: int, *, fma: bool = True, inline: bool = False
+        self,
+        name: str,
+        dtype: str,
+        lanes: int,
+        *,
+        fma: bool = True,
+        inline: bool = False,
+        target: str = "cpu",
     ) -> None:
-        module = llvm.parse_assembly(loop_module(name, dtype, lanes, fma=fma, inline=inline))
+        text = loop_module(name, dtype, lanes, fma=fma, inline=inline, target=target)
+        module = llvm.parse_assembly(text)
         module.verify()
         # A machine without fused multiply-add still rounds in one instruction (SSE 4.1).
         machine = llvm.Target.from_default_triple().create_target_machine(

@@ -66,19 +66,21 @@ def test_no_dimensions() -> None:
         assert type(result) is np.ndarray
         assert result.shape == ()
         assert result == 3.5
-    assert f(2) == 3.0
-    for argument in (2**53 + 1, True, np.float32(2.5), "2.5", None, np.array([2.5])):
+    for argument in (2, True, np.float32(2), np.int64(2), np.int32(2)):
+        assert f(argument) == argument + 1.0
+    for argument in (2**53 + 1, np.int64(2**53 + 1), "2.5", None, np.array([2.5]), np.bool_(1)):
         assert is_slow(f(argument))
 
 
 def test_python_integers() -> None:
     core = scalar_core("i64", "add i64 %v, 1", np.dtype("int64").num)
     f = compiled(core, [InputSpec("int64", 0)], [OutputSpec("int64", 0)], "value")
-    for argument in (41, np.int64(41), np.array(41)):
+    for argument in (41, np.int64(41), np.array(41), np.int32(41)):
         assert f(argument) == 42
         assert f(argument).dtype == np.int64
     assert f(-(2**63)) == -(2**63) + 1
-    for argument in (2**63, 10**30, -(2**63) - 1, True, 41.0, np.int32(41)):
+    assert f(True) == 2
+    for argument in (2**63, 10**30, -(2**63) - 1, 41.0, np.float64(41), np.uint64(41)):
         assert is_slow(f(argument))
 
 
@@ -101,7 +103,9 @@ def test_scalars_of_other_dtypes(dtype: str, llvm: str, add: str) -> None:
     assert f(value) == expected
     assert f(np.array(value)) == expected
     assert f(value).dtype == dtype
+    assert f(True) == expected
     if dtype == "bool":
+        assert f(False) == 1
         assert is_slow(f(1))
     else:
         assert f(1) == 2
@@ -109,7 +113,14 @@ def test_scalars_of_other_dtypes(dtype: str, llvm: str, add: str) -> None:
     assert dtype in ("uint64", "float32") or is_slow(f(2**32))
     assert is_slow(f(2**24 + 1)) or dtype in ("int32", "uint64")
     assert is_slow(f(-1)) or not dtype.startswith("uint")
-    assert is_slow(f(1.0))
+    if dtype != "float32":
+        assert is_slow(f(1.0))
+    else:
+        for exact in (1.5, np.float64(1.5), -0.0, np.inf, 2.0**-149):
+            assert f(exact) == exact + 1
+        assert np.isnan(f(np.nan))
+        for inexact in (0.1, np.float64(0.1), 1e300, 2.0**-150, 1 + 2.0**-24):
+            assert is_slow(f(inexact))
 
 
 def test_scalars_can_be_refused() -> None:
@@ -183,20 +194,19 @@ class Sub(np.ndarray):
 @pytest.mark.parametrize(
     "argument",
     [
-        X.astype("float32"),
-        X.astype(">f8"),
+        X.astype("complex128"),
+        X.astype("longdouble"),
+        X.astype(object),
+        X.astype("M8[s]"),
         X.reshape(2, 2),
         np.array(1.0),
-        X[::2],
-        X[::-1],
-        np.frombuffer(b"\0" * 33, np.uint8)[1:].view("float64"),
         X.view(Sub),
         np.ma.masked_array(X),
         [1.0, 2.0],
         None,
     ],
     ids=[
-        *("dtype", "byteorder", "rank2", "rank0", "strided", "reversed", "unaligned"),
+        *("complex", "longdouble", "object", "date", "rank2", "rank0"),
         *("subclass", "masked", "list", "none"),
     ],
 )
@@ -204,6 +214,37 @@ def test_surprises_take_the_slow_path(argument: Any) -> None:
     _, args, kwargs = add_one()(argument)
     assert args[0] is argument
     assert kwargs == {}
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        X[::2],
+        X[::-1],
+        np.frombuffer(b"\1" * 33, np.uint8)[1:].view("float64"),
+        np.broadcast_to(2.0, 5),
+        np.zeros(3, [("a", "i1"), ("b", "f8")])["b"],
+        X.astype("float32"),
+        X.astype("float32")[::-1],
+        X.astype(">f8"),
+        X.astype(">f4")[::2],
+        X.astype("int16"),
+        X.astype("longlong"),
+        X.astype("uint64"),
+        X.astype(bool),
+        X.astype("float16"),
+    ],
+    ids=[
+        *("strided", "reversed", "unaligned", "no_stride", "field", "float32", "both", "swapped"),
+        *("swapped32", "int16", "longlong", "uint64", "bool", "float16"),
+    ],
+)
+def test_others_are_copied(argument: np.ndarray) -> None:
+    f = add_one()
+    count = sys.getrefcount(argument)
+    for _ in range(10):
+        np.testing.assert_array_equal(f(argument), argument + 1)
+    assert sys.getrefcount(argument) == count
 
 
 def test_arguments_reach_the_slow_path() -> None:

@@ -472,3 +472,11 @@ def test_nan_passes_through(mode: Any) -> None:
     rows, _ = theano.scan(lambda a, h: (h + a, until(h + a > 1)), sequences=x, outputs_info=s)
     got = compiled([x, s], rows, mode)(np.array([0.5, np.nan, 9.0]), 0.0)
     np.testing.assert_array_equal(got, [0.5, np.nan, np.nan])
+
+
+def test_a_sum_of_products_that_do_not_fit_says_so() -> None:
+    a, b, g = T.tensor3("a"), T.tensor3("b"), T.dmatrix("g")
+    total, _ = theano.scan(lambda a, b, g: g + T.dot(a.T, b), [a, b], outputs_info=g)
+    f = theano.function([a, b, g], total[-1])
+    with pytest.raises(ValueError, match=r"Shape mismatch: x has 15 cols .* y has 10 rows"):
+        f(np.ones((5, 3, 4)), np.ones((5, 2, 6)), np.ones((4, 6)))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ltensor.lowering.gemm import blas, kernels
-from ltensor.lowering.gemm.dot import has_dot
 from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, Host
 from ltensor.lowering.gemm.kept import has_kept
 from ltensor.lowering.gemm.writer import Writer
+
+if TYPE_CHECKING:
+    from ltensor.lowering.gemm.parts import Products
 
 _BLAS_LETTER = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
 #: A packed B has a multiple of so many columns.
@@ -127,22 +130,26 @@ def scalar_type(dtype: str) -> tuple[str, int]:
 def declaration(dtype: str) -> str:
     """Return the ``declare`` lines of both symbols."""
     el = Element.make(dtype, _NoHost())
-    types = [", ".join(_types(p)) for p in (gemm_params(el), _batched_params(el))]
+    types = [", ".join(_types(p)) for p in (gemm_params(el), batched_params(el))]
     return (
         f"declare void @{gemm_symbol(dtype)}({types[0]})\n"
         f"declare void @{batched_symbol(dtype)}({types[1]})\n"
     )
 
 
-def text(
-    dtype: str, host: Host, library: blas.BlasInfo | None = None, *, has_all: bool = True
-) -> str:
-    """Return the module that defines both symbols and the own kernel ``lt_gemm_<dtype>``.
+def text(dtype: str, host: Host, library: blas.BlasInfo | None = None) -> str:
+    """Return one module that defines both symbols and the own kernel ``lt_gemm_<dtype>``.
 
-    With a BLAS `library` the module has one external symbol more, see `symbols`; without `has_all`
-    it needs `kernels.dot_module_text`.
+    With a BLAS `library` the module has one external symbol more, see `symbols`. The run time has
+    the same in parts, see `products`.
     """
     el = Element.make(dtype, host)
+    kept = _kept(el) if has_kept(el) else ""
+    return kernels.module_text(dtype, host) + _choice(el, library) + _batched(el) + kept
+
+
+def _choice(el: Element, library: blas.BlasInfo | None) -> str:
+    """Return the product by own kernels or BLAS."""
     letter = _BLAS_LETTER.get(el.name)
     routine = f"{letter}gemm" if letter else ""
     if library is None or routine not in library.addresses:
@@ -150,10 +157,7 @@ def text(
     else:
         matmul = _matmul(el, routine, library)
         external = f"declare void @lt_blas_{routine}({_cblas_types(el, library.int_bits)})\n"
-    kept = _kept(el) if has_kept(el) else ""
-    return (
-        kernels.module_text(dtype, host, has_all=has_all) + matmul + _batched(el) + kept + external
-    )
+    return matmul + external
 
 
 def symbols(dtype: str, library: blas.BlasInfo | None) -> dict[str, int]:
@@ -166,8 +170,8 @@ def symbols(dtype: str, library: blas.BlasInfo | None) -> dict[str, int]:
 
 
 @functools.cache
-def addresses(dtype: str, *, single_threaded: bool = True) -> dict[str, int]:
-    """Compile the products of `dtype` for this machine, once, and return the symbols' addresses.
+def products(dtype: str, *, single_threaded: bool = True) -> Products:
+    """Return the products of `dtype` on this machine, made once.
 
     Parameters
     ----------
@@ -180,6 +184,7 @@ def addresses(dtype: str, *, single_threaded: bool = True) -> dict[str, int]:
     """
     # Here and not above: the text of the kernels must be available without llvmlite.
     from ltensor.lowering import jit
+    from ltensor.lowering.gemm.parts import Products
 
     library = blas.find()
     if library is not None and single_threaded and symbols(dtype, library):
@@ -187,30 +192,36 @@ def addresses(dtype: str, *, single_threaded: bool = True) -> dict[str, int]:
     external = symbols(dtype, library)
     # what the text depends on besides the host
     way = f"{library.int_bits} {library.is_wide}" if library is not None and external else "own"
-    if has_dot(Element.make(dtype, jit.host())):
-        rows = jit.compile_library(
-            f"rows by rows of {dtype}",
-            lambda: kernels.dot_module_text(dtype, jit.host()),
-            optimize=kernels.RUNTIME_PASSES,
-            quick=False,
-        )
-        _modules.append(rows)
-        external |= rows.addresses
-    module = jit.compile_library(
-        f"products of {dtype}, {way}",
-        lambda: text(dtype, jit.host(), library, has_all=False),
-        external,
-        optimize=kernels.RUNTIME_PASSES,
+    el = Element.make(dtype, jit.host())
+    made = Products(
+        el, lambda: _choice(el, library), lambda: _kept(el), lambda: _batched(el), way, external
     )
-    _modules.append(module)
+    _made.append(made)
+    return made
+
+
+#: Keeps code alive, whose users hold bare addresses.
+_made: list[Products] = []
+
+
+def address(symbol: str, dtype: str) -> int:
+    """Return the address of a product, of ``lt_gemm`` or ``lt_keep``; compile it if need be."""
+    return products(dtype).address(symbol)
+
+
+def symbols_of(dtype: str, host: Host) -> list[str]:
+    """Return the symbols that programs may call."""
     names = [gemm_symbol(dtype), batched_symbol(dtype), f"lt_gemm_{short_name(dtype)}"]
-    if has_kept(Element.make(dtype, jit.host())):
+    if has_kept(Element.make(dtype, host)):
         names += [keep_symbol(dtype), kept_symbol(dtype)]
-    return {name: module.address(name) for name in names}
+    return names
 
 
-#: Keeps the code of `addresses` alive: callers hold bare addresses.
-_modules: list[object] = []
+def addresses(dtype: str) -> dict[str, int]:
+    """Return the addresses of all symbols of `dtype`."""
+    from ltensor.lowering import jit
+
+    return {name: address(name, dtype) for name in symbols_of(dtype, jit.host())}
 
 
 class _NoHost:
@@ -224,7 +235,8 @@ def _types(params: str) -> list[str]:
     return [p.split()[0] for p in params.split(", ")]
 
 
-def _batched_params(el: Element) -> str:
+def batched_params(el: Element) -> str:
+    """Return the parameters of the batched product."""
     return (
         "i64 %batch, i64 %M, i64 %N, i64 %K, ptr %A, i64 %abs, i64 %ars, i64 %acs, "
         "ptr %B, i64 %bbs, i64 %brs, i64 %bcs, ptr %C, i64 %cbs, i64 %crs, " + el.scalar_params()
@@ -317,7 +329,7 @@ def _cblas_types(el: Element, int_bits: int) -> str:
 
 def _batched(el: Element) -> str:
     """A loop over the batch; one product if all share B and the rows follow each other."""
-    w = Writer(f"define void @lt_matmul_batched_{el.name}({_batched_params(el)}) #0")
+    w = Writer(f"define void @lt_matmul_batched_{el.name}({batched_params(el)}) #0")
     joined = w.both(
         w.test("eq", "%bbs", 0),
         w.test("eq", "%abs", w.mul("%M", "%ars")),

@@ -12,11 +12,8 @@ from ltensor.lowering.gemm.element import (
     masked_load,
     splat,
 )
+from ltensor.lowering.gemm.seek import DOT_TILES, find_part
 from ltensor.lowering.gemm.writer import Writer
-
-#: Rows of A and rows of B' in a tile; the last entries are the tails.
-ROW_STEPS = (4, 2, 1)
-COLUMN_STEP = 4
 
 _PARAMS = "i64 %K, ptr %A, i64 %ars, ptr %B, i64 %bcs, ptr %C, i64 %crs, i64 %ccs"
 
@@ -26,21 +23,13 @@ def has_dot(el: Element) -> bool:
     return el.kind == "float"
 
 
-def dot_text(el: Element) -> str:
-    """Return ``lt_dot`` (all sizes) and its tiles."""
-    columns = (2 * COLUMN_STEP, COLUMN_STEP, 1)
-    tiles = [_tile(el, rows, cols) for rows in ROW_STEPS for cols in columns if rows * cols <= 16]
-    return "".join(tiles) + _driver(el)
+def dot_text(el: Element, *, parted: bool = False) -> str:
+    """Return ``lt_dot`` (all sizes) and its tiles, which are parts of their own if `parted`."""
+    tiles = [] if parted else [dot_tile(el, rows, columns) for rows, columns in DOT_TILES]
+    return "".join(tiles) + _driver(el, parted)
 
 
-def dot_declaration(el: Element) -> str:
-    """Return the declaration of ``lt_dot``."""
-    params = f"i64 %M, i64 %N, {_PARAMS}, {el.scalar_params()}"
-    types = ", ".join(param.split()[0] for param in params.split(", "))
-    return f"declare void @lt_dot_{el.name}({types})\n"
-
-
-def _driver(el: Element) -> str:
+def _driver(el: Element, parted: bool) -> str:
     w = Writer(
         f"define internal void @lt_dot_{el.name}"
         f"(i64 %M, i64 %N, {_PARAMS}, {el.scalar_params()}) #0"
@@ -50,21 +39,35 @@ def _driver(el: Element) -> str:
         a = w.at("%A", w.mul(i, "%ars"))
         c = w.at("%C", w.mul(i, "%crs"))
         start = "0"
-        for step in (2 * COLUMN_STEP, COLUMN_STEP, 1):
-            if rows * step > 16:
-                continue
+        for step in (columns for r, columns in DOT_TILES if r == rows):
             stop = w.let(f"and i64 %N, {-step}")
-            with w.count(start, stop, step) as j:
-                b = w.at("%B", w.mul(j, "%bcs"))
-                place = w.at(c, w.mul(j, "%ccs"))
-                w.do(
-                    f"call void @lt_dot_{el.name}_{rows}x{step}(i64 %K, ptr {a}, i64 %ars, "
-                    f"ptr {b}, i64 %bcs, ptr {place}, i64 %crs, i64 %ccs, {el.scalar_params()})"
-                )
+            if not parted:
+                several(rows, step, f"@lt_dot_{el.name}_{rows}x{step}", a, c, start, stop)
+            else:
+                with w.when(w.test("slt", start, stop)):
+                    tile = find_part(w, el, f"dot {rows} {step}")
+                    with w.when(w.let(f"icmp ne ptr {tile}, null")):
+                        several(rows, step, tile, a, c, start, stop)
+                    with w.when(w.let(f"icmp eq ptr {tile}, null")):
+                        b, place = w.at("%B", w.mul(start, "%bcs")), w.at(c, w.mul(start, "%ccs"))
+                        w.do(
+                            f"call void @lt_plain_{el.name}(i64 {rows}, i64 {w.sub(stop, start)}, "
+                            f"i64 %K, ptr {a}, i64 %ars, i64 {el.size}, ptr {b}, i64 {el.size}, "
+                            f"i64 %bcs, ptr {place}, i64 %crs, {el.scalar_params()})"
+                        )
             start = stop
 
+    def several(rows: int, step: int, tile: str, a: str, c: str, start: str, stop: str) -> None:
+        with w.count(start, stop, step) as j:
+            b = w.at("%B", w.mul(j, "%bcs"))
+            place = w.at(c, w.mul(j, "%ccs"))
+            w.do(
+                f"call void {tile}(i64 %K, ptr {a}, i64 %ars, "
+                f"ptr {b}, i64 %bcs, ptr {place}, i64 %crs, i64 %ccs, {el.scalar_params()})"
+            )
+
     start = "0"
-    for rows in ROW_STEPS:
+    for rows in dict.fromkeys(rows for rows, _ in DOT_TILES):
         stop = w.let(f"and i64 %M, {-rows}")
         with w.count(start, stop, rows) as i:
             columns(rows, i)
@@ -73,7 +76,8 @@ def _driver(el: Element) -> str:
     return w.text()
 
 
-def _tile(el: Element, rows: int, cols: int) -> str:
+def dot_tile(el: Element, rows: int, cols: int) -> str:
+    """Return the tile of so many rows of A and of B'."""
     w = Writer(
         f"define internal void @lt_dot_{el.name}_{rows}x{cols}({_PARAMS}, {el.scalar_params()}) #0"
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ltensor.lowering.gemm.dot import has_dot
 from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.plan import SPLITS, Plan
+from ltensor.lowering.gemm.seek import find_part
 from ltensor.lowering.gemm.tile import TILE_PARAMS, TileEmitter, tile_name
 from ltensor.lowering.gemm.writer import Writer
 
@@ -17,6 +18,8 @@ from ltensor.lowering.gemm.writer import Writer
 PanelBody = Callable[[Writer, str, str, str, str], None]
 #: Columns of the scalar tiles that finish a row on hosts without masks.
 SCALAR_COLUMNS = (1, 2, 3)
+#: Entries of a row of the tables of tiles.
+TILE_PITCH, SCALAR_PITCH = 17, 4
 #: Bytes of packed B that stay on the stack; larger panels come from malloc.
 STACK_BYTES = 4096
 #: Rows of B that lie so far apart cost a page walk each.
@@ -32,60 +35,91 @@ def has_two_kinds(el: Element) -> bool:
     return el.has_masks and el.vector_bytes != 64
 
 
-def tiles_text(el: Element, plan: Plan) -> str:
-    """Return all tile functions and the tables that find them."""
-    parts = []
-    kinds = []
-    for masked in (False, True) if has_two_kinds(el) else (el.has_masks,):
-        rows_text = [f"[17 x ptr] [{', '.join(['ptr null'] * 17)}]"]
-        for rows in range(1, plan.max_rows + 1):
-            names = ["ptr null"] * 17
-            for vectors in plan.shapes[rows]:
-                name = tile_name(el, rows, vectors)
-                text = TileEmitter(el, rows, vectors, masked=masked).emit()
-                if masked and has_two_kinds(el):
-                    text = text.replace(name, name + "m")
-                    name += "m"
-                parts.append(text)
-                names[vectors] = f"ptr {name}"
-            rows_text.append(f"[17 x ptr] [{', '.join(names)}]")
-        kinds.append(f"[{plan.max_rows + 1} x [17 x ptr]] [{', '.join(rows_text)}]")
-    parts.append(
-        f"@lt_tiles_{el.name} = internal constant [{len(kinds)} x [{plan.max_rows + 1} x "
-        f"[17 x ptr]]] [{', '.join(kinds)}]\n"
-    )
+def tile_kinds(el: Element) -> tuple[bool, ...]:
+    """Whether the tiles have a mask, for each table of them."""
+    return (False, True) if has_two_kinds(el) else (el.has_masks,)
+
+
+def tile_symbol(el: Element, rows: int, vectors: int, masked: bool) -> str:
+    """Return the name of a tile function among those of both kinds."""
+    return tile_name(el, rows, vectors) + ("m" if masked and has_two_kinds(el) else "")
+
+
+def tile_text(el: Element, rows: int, vectors: int, masked: bool) -> str:
+    """Return a tile function."""
+    text = TileEmitter(el, rows, vectors, masked=masked).emit()
+    return text.replace(tile_name(el, rows, vectors), tile_symbol(el, rows, vectors, masked))
+
+
+def tables_types(el: Element, plan: Plan) -> tuple[str, str]:
+    """Return the types of the tables of tiles, by kind, rows and vectors or columns."""
+    rows = plan.max_rows + 1
+    kinds = len(tile_kinds(el))
+    return f"[{kinds} x [{rows} x [{TILE_PITCH} x ptr]]]", f"[{rows} x [{SCALAR_PITCH} x ptr]]"
+
+
+def splits_text(el: Element, plan: Plan) -> str:
+    """Return the table of how columns are cut into panels."""
     splits = [f"[{SPLITS} x i8] zeroinitializer"]
     for rows in range(1, plan.max_rows + 1):
         row = ", ".join(f"i8 {v}" for v in plan.first_panel(rows))
         splits.append(f"[{SPLITS} x i8] [{row}]")
-    parts.append(
-        f"@lt_splits_{el.name} = internal constant [{plan.max_rows + 1} x [{SPLITS} x i8]] "
+    return (
+        f"@lt_splits_{el.name} = constant [{plan.max_rows + 1} x [{SPLITS} x i8]] "
         f"[{', '.join(splits)}]\n"
     )
+
+
+def tiles_text(el: Element, plan: Plan) -> str:
+    """Return all tile functions and the tables that find them."""
+    parts = []
+    kinds = []
+    for masked in tile_kinds(el):
+        rows_text = [f"[{TILE_PITCH} x ptr] [{', '.join(['ptr null'] * TILE_PITCH)}]"]
+        for rows in range(1, plan.max_rows + 1):
+            names = ["ptr null"] * TILE_PITCH
+            for vectors in plan.shapes[rows]:
+                parts.append(tile_text(el, rows, vectors, masked))
+                names[vectors] = f"ptr {tile_symbol(el, rows, vectors, masked)}"
+            rows_text.append(f"[{TILE_PITCH} x ptr] [{', '.join(names)}]")
+        kinds.append(f"[{plan.max_rows + 1} x [{TILE_PITCH} x ptr]] [{', '.join(rows_text)}]")
+    types = tables_types(el, plan)
+    parts.append(f"@lt_tiles_{el.name} = internal constant {types[0]} [{', '.join(kinds)}]\n")
+    parts.append(splits_text(el, plan).replace("= constant", "= internal constant"))
     if not el.has_masks:
-        names = [f"[4 x ptr] [{', '.join(['ptr null'] * 4)}]"]
+        names = [f"[{SCALAR_PITCH} x ptr] [{', '.join(['ptr null'] * SCALAR_PITCH)}]"]
         for rows in range(1, plan.max_rows + 1):
             row_names = ["ptr null"]
             for columns in SCALAR_COLUMNS:
                 parts.append(TileEmitter(el, rows, columns, masked=False, scalar=True).emit())
                 row_names.append(f"ptr {tile_name(el, rows, columns, scalar=True)}")
-            names.append(f"[4 x ptr] [{', '.join(row_names)}]")
+            names.append(f"[{SCALAR_PITCH} x ptr] [{', '.join(row_names)}]")
         parts.append(
-            f"@lt_scalar_tiles_{el.name} = internal constant [{plan.max_rows + 1} x [4 x ptr]] "
-            f"[{', '.join(names)}]\n"
+            f"@lt_scalar_tiles_{el.name} = internal constant {types[1]} [{', '.join(names)}]\n"
         )
     return "".join(parts)
 
 
 class Driver:
-    """Writes ``lt_strip``, ``lt_direct``, ``lt_blocked`` and the public ``lt_gemm`` of a type."""
+    """Writes ``lt_strip``, ``lt_direct``, ``lt_blocked`` and the public ``lt_gemm`` of a type.
 
-    def __init__(self, el: Element, plan: Plan) -> None:
-        self.el, self.plan = el, plan
+    Parameters
+    ----------
+    parted : bool
+        Whether tiles, dot products and the blocked form are parts that are compiled when they are
+        first wanted, see `parts`.
+    """
+
+    def __init__(self, el: Element, plan: Plan, *, parted: bool = False) -> None:
+        self.el, self.plan, self.parted = el, plan, parted
 
     def text(self) -> str:
         """Return the four functions."""
         return self.strip() + self.direct() + self.blocked() + self.gemm()
+
+    def base_text(self) -> str:
+        """Return the functions that are no part."""
+        return self.strip() + self.direct() + self.gemm()
 
     # one panel of columns, all rows ----------------------------------------------------------
 
@@ -98,15 +132,34 @@ class Driver:
         )
         with w.count("0", "%M", "%rows") as i:
             here = w.smin("%rows", w.sub("%M", i))
-            tile = w.let(f"load ptr, ptr {w.at('%tiles', w.mul(here, '%pitch'))}")
             a = w.at("%A", w.mul(i, "%ars"))
             c = w.at("%C", w.mul(i, "%crs"))
-            w.do(
-                f"call void {tile}(i64 %K, ptr {a}, i64 %ars, i64 %acs, ptr %B, i64 %brs, "
-                f"ptr {c}, i64 %crs, i64 %n, {el.scalar_params()})"
+            self._tile(
+                w,
+                w.at("%tiles", w.mul(here, "%pitch")),
+                here,
+                f"i64 %K, ptr {a}, i64 %ars, i64 %acs, ptr %B, i64 %brs, "
+                f"ptr {c}, i64 %crs, i64 %n, {el.scalar_params()}",
             )
         w.do("ret void")
         return w.text()
+
+    def _tile(self, w: Writer, place: str, rows: str, arguments: str) -> None:
+        """Call the tile of so many rows whose address is at `place`."""
+        tile = w.let(f"load ptr, ptr {place}")
+        if not self.parted:
+            w.do(f"call void {tile}({arguments})")
+            return
+        first, usual, done = (w.fresh(name) for name in ("first", "usual", "done"))
+        missing = w.let(f"icmp eq ptr {tile}, null")
+        w.do(f"br i1 {missing}, label %{first}, label %{usual}")
+        w.label(first)
+        w.do(f"call void @lt_first_{self.el.name}(ptr {place}, i64 {rows}, {arguments})")
+        w.do(f"br label %{done}")
+        w.label(usual)
+        w.do(f"call void {tile}({arguments})")
+        w.do(f"br label %{done}")
+        w.label(done)
 
     def _rows(self, w: Writer, m: str) -> str:
         """Return the rows per tile: as equal as possible."""
@@ -127,15 +180,17 @@ class Driver:
             n = w.smin(left, width)
             tiles = w.at(f"@lt_tiles_{el.name}", w.mul(take, 8))
             if has_two_kinds(el):
-                kind = w.pick(w.test("slt", left, width), (self.plan.max_rows + 1) * 17 * 8, 0)
+                kind = w.pick(
+                    w.test("slt", left, width), (self.plan.max_rows + 1) * TILE_PITCH * 8, 0
+                )
                 tiles = w.at(tiles, kind)
-            body(w, j, n, width, f"ptr {tiles}, i64 {17 * 8}")
+            body(w, j, n, width, f"ptr {tiles}, i64 {TILE_PITCH * 8}")
             advance(width)
         if not el.has_masks:
             with w.count_by(stop, "%N") as (j, advance):
                 n = w.smin(w.sub("%N", j), SCALAR_COLUMNS[-1])
                 tiles = w.at(f"@lt_scalar_tiles_{el.name}", w.mul(n, 8))
-                body(w, j, n, n, f"ptr {tiles}, i64 {4 * 8}")
+                body(w, j, n, n, f"ptr {tiles}, i64 {SCALAR_PITCH * 8}")
                 advance(n)
 
     def direct(self) -> str:
@@ -302,21 +357,44 @@ class Driver:
             rows = w.both(w.test("eq", "%brs", 1), w.test("eq", "%acs", 1))
             deep = w.test("sge", "%K", el.per_vector)
             few = w.test("sle", "%M", plan.dot_rows)
-            with w.when_return(w.both(rows, deep, few)):
-                w.do(
-                    f"call void @lt_dot_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
-                    f"ptr %B, i64 {b_cs}, ptr %C, i64 {c_rs}, i64 {el.size}, {el.scalar_params()})"
-                )
+            self._part(
+                w,
+                w.both(rows, deep, few),
+                "dot",
+                f"i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
+                f"ptr %B, i64 {b_cs}, ptr %C, i64 {c_rs}, i64 {el.size}, {el.scalar_params()}",
+            )
         contiguous = w.either(w.test("eq", "%acs", 1), w.test("eq", "%ars", 1))
         large = w.test("sge", "%M", plan.pack_a_rows)
         pack_a = w.both(contiguous, large)
-        w.do(
-            f"call void @lt_blocked_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
-            f"i64 {a_cs}, ptr %B, i64 {b_rs}, i64 {b_cs}, ptr %C, i64 {c_rs}, i1 {pack_a}, "
-            f"{el.scalar_params()})"
+        operands = (
+            f"ptr %A, i64 {a_rs}, i64 {a_cs}, ptr %B, i64 {b_rs}, i64 {b_cs}, ptr %C, i64 {c_rs}"
         )
+        self._part(
+            w,
+            "true",
+            "blocked",
+            f"i64 %M, i64 %N, i64 %K, {operands}, i1 {pack_a}, {el.scalar_params()}",
+        )
+        if self.parted:
+            w.do(
+                f"call void @lt_plain_{el.name}(i64 %M, i64 %N, i64 %K, {operands}, "
+                f"{el.scalar_params()})"
+            )
         w.do("ret void")
         return w.text()
+
+    def _part(self, w: Writer, flag: str, name: str, arguments: str) -> None:
+        """If `flag`, call a part and return; go on if it could not be had."""
+        el = self.el
+        if not self.parted:
+            with w.when_return(flag):
+                w.do(f"call void @lt_{name}_{el.name}({arguments})")
+            return
+        with w.when(flag):
+            address = find_part(w, el, name)
+            with w.when_return(w.let(f"icmp ne ptr {address}, null")):
+                w.do(f"call void {address}({arguments})")
 
     def _one_tile(self, w: Writer) -> None:
         """A product that is a single tile returns at once: in a loop over steps most are."""
@@ -333,17 +411,18 @@ class Driver:
             place = w.at(f"@lt_splits_{el.name}", w.add(w.mul("%M", SPLITS), vectors))
             take = w.let(f"zext i8 {w.let(f'load i8, ptr {place}')} to i64")
             with w.when_return(w.test("eq", take, vectors)):
-                number: str = w.add(w.mul("%M", 17), take)
+                number: str = w.add(w.mul("%M", TILE_PITCH), take)
                 if has_two_kinds(el):
                     whole = w.test("eq", w.mul(vectors, per), "%N")
-                    number = w.add(number, w.pick(whole, 0, (plan.max_rows + 1) * 17))
-                where = w.at(f"@lt_tiles_{el.name}", w.mul(number, 8))
-                tile = w.let(f"load ptr, ptr {where}")
+                    number = w.add(number, w.pick(whole, 0, (plan.max_rows + 1) * TILE_PITCH))
                 strides = [w.mul(name, el.size) for name in ("%ars", "%acs", "%brs", "%crs")]
-                w.do(
-                    f"call void {tile}(i64 %K, ptr %A, i64 {strides[0]}, i64 {strides[1]}, "
+                self._tile(
+                    w,
+                    w.at(f"@lt_tiles_{el.name}", w.mul(number, 8)),
+                    "%M",
+                    f"i64 %K, ptr %A, i64 {strides[0]}, i64 {strides[1]}, "
                     f"ptr %B, i64 {strides[2]}, ptr %C, i64 {strides[3]}, i64 %N, "
-                    f"{el.scalar_params()})"
+                    f"{el.scalar_params()}",
                 )
 
 

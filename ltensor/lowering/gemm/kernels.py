@@ -5,33 +5,34 @@ Lowering layer. Assembles tiles, packing, dot products and loop nests; `dispatch
 
 from __future__ import annotations
 
-from ltensor.lowering.gemm.dot import dot_declaration, dot_text, has_dot
-from ltensor.lowering.gemm.driver import Driver, tiles_text
+import re
+
+from ltensor.lowering.gemm.dot import dot_text, dot_tile, has_dot
+from ltensor.lowering.gemm.driver import (
+    Driver,
+    gemm_params,
+    splits_text,
+    tables_types,
+    tile_kinds,
+    tile_symbol,
+    tile_text,
+    tiles_text,
+)
 from ltensor.lowering.gemm.element import Element, Host, declarations
 from ltensor.lowering.gemm.kept import KeptDriver, has_kept
-from ltensor.lowering.gemm.pack import pack_text, raw_vector
+from ltensor.lowering.gemm.pack import has_turn, pack_text, raw_vector, turn_text
 from ltensor.lowering.gemm.plan import Plan
+from ltensor.lowering.gemm.seek import PARTS, seek_text
+from ltensor.lowering.gemm.tile import TileEmitter, tile_name
 
 #: The text is compiled as it stands: LLVM's passes make it slower to compile and no faster to run.
 RUNTIME_PASSES = False
 
 
-def dot_module_text(dtype: str, host: Host) -> str:
-    """Return LLVM IR that defines ``lt_dot_<dtype>``, empty if the type has no such form.
+def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
+    """Return LLVM IR that defines ``lt_gemm_<dtype>``, with all that it may call.
 
-    For a `module_text` without it: LLVM's loop strength reduction pays here only.
-    """
-    el = Element.make(dtype, host)
-    if not has_dot(el):
-        return ""
-    head = f"void @lt_dot_{el.name}("
-    body = dot_text(el).replace(f"define internal {head}", f"define {head}")
-    body += "attributes #0 = { nounwind }\n"
-    return body + _used_declarations(el, body)
-
-
-def module_text(dtype: str, host: Host, plan: Plan | None = None, *, has_all: bool = True) -> str:
-    """Return LLVM IR that defines ``lt_gemm_<dtype>``.
+    The run time has the same functions in parts, see `base_text` and `part_text`.
 
     ``void @lt_gemm_f32(i64 M, i64 N, i64 K, ptr A, i64 ars, i64 acs, ptr B, i64 brs, i64 bcs,
     ptr C, i64 crs, float alpha, float beta)`` sets C = alpha * A @ B + beta * C. Strides count
@@ -48,8 +49,6 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None, *, has_all: bo
         Gives `vector_bytes` and `has_fma`.
     plan : Plan, optional
         Other tile and block sizes, for measurements.
-    has_all : bool
-        Define ``lt_dot_<dtype>`` as well; it is an external symbol otherwise.
 
     Examples
     --------
@@ -62,20 +61,130 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None, *, has_all: bo
     parts = [
         tiles_text(el, plan),
         pack_text(el),
-        _dot(el, has_all),
+        turn_text(el) if has_turn(el) else "",
+        dot_text(el) if has_dot(el) else "",
         Driver(el, plan).text(),
         KeptDriver(el, plan).text() if has_kept(el) else "",
-        "declare ptr @malloc(i64)\ndeclare void @free(ptr)\n",
-        "attributes #0 = { nounwind }\n",
     ]
-    body = "".join(parts)
-    return body + _used_declarations(el, body)
+    return _module(el, "".join(parts))
 
 
-def _dot(el: Element, has_all: bool) -> str:
-    if not has_dot(el):
-        return ""
-    return dot_text(el) if has_all else dot_declaration(el)
+def base_text(el: Element, plan: Plan, more: str = "") -> str:
+    """Return the module that chooses the form of a product: ``lt_gemm`` without its parts.
+
+    Parameters
+    ----------
+    more : str
+        Functions that belong to it as well.
+
+    Notes
+    -----
+    Its tables ``lt_tiles``, ``lt_scalar_tiles`` and ``lt_parts`` hold the addresses of parts, null
+    at first. External symbol: ``ptr lt_load_<dtype>(ptr slot)``, which fills a slot in and returns
+    what it holds now, or null.
+    """
+    tiles, scalar_tiles = tables_types(el, plan)
+    tables = (
+        f"@lt_tiles_{el.name} = global {tiles} zeroinitializer\n"
+        f"@lt_scalar_tiles_{el.name} = global {scalar_tiles} zeroinitializer\n"
+        f"@lt_parts_{el.name} = global [{len(PARTS)} x ptr] zeroinitializer\n"
+    )
+    functions = Driver(el, plan, parted=True).base_text()
+    functions = _public(functions, f"lt_strip_{el.name}")
+    return _module(el, tables + splits_text(el, plan) + seek_text(el) + functions + more)
+
+
+def part_symbol(el: Element, name: str) -> str:
+    """Return the function of a part whose address belongs in its slot; see `part_text`."""
+    kind, *numbers = name.split()
+    if kind == "tile":
+        rows, vectors, number = map(int, numbers)
+        return tile_symbol(el, rows, vectors, tile_kinds(el)[number]).lstrip("@")
+    if kind == "scalar":
+        rows, columns = map(int, numbers)
+        return tile_name(el, rows, columns, scalar=True).lstrip("@")
+    if numbers:
+        return f"lt_{kind}_{el.name}_{'x'.join(numbers)}"
+    return f"lt_{name}_{el.name}"
+
+
+def part_text(el: Element, plan: Plan, name: str, more: str = "") -> str:
+    """Return the module of a part.
+
+    Parameters
+    ----------
+    name : str
+        One of `PARTS`, ``pack``, ``kept``, ``batched``, or a tile: ``tile 2 4 1`` has 2 rows, 4
+        vectors and is of kind 1, ``scalar 2 3`` has 2 rows and 3 columns.
+    more : str
+        Functions that belong to it as well.
+
+    Notes
+    -----
+    All but tiles may need what `base_text` and ``pack`` define.
+    """
+    kind, *numbers = name.split()
+    body = ""
+    if kind == "tile":
+        rows, vectors, number = map(int, numbers)
+        body = tile_text(el, rows, vectors, tile_kinds(el)[number])
+    elif kind == "scalar":
+        rows, columns = map(int, numbers)
+        body = TileEmitter(el, rows, columns, masked=False, scalar=True).emit()
+    elif name == "kept":
+        body = KeptDriver(el, plan).text()
+    elif name == "blocked":
+        body = Driver(el, plan).blocked()
+    elif name == "pack":
+        body = pack_text(el, parted=True)
+    elif name == "turn":
+        body = turn_text(el)
+    elif name == "dot":
+        body = dot_text(el, parted=True)
+    elif name != "batched":
+        rows, columns = map(int, numbers)
+        body = dot_tile(el, rows, columns)
+    body += more
+    for symbol in (part_symbol(el, name), f"lt_pack_b_{el.name}", f"lt_copy_rows_{el.name}"):
+        body = _public(body, symbol)
+    return _external(el, plan, body) + _module(el, body)
+
+
+def _public(text: str, symbol: str) -> str:
+    """Let other modules call a function."""
+    return text.replace(f"define internal void @{symbol}(", f"define void @{symbol}(")
+
+
+def _external(el: Element, plan: Plan, body: str) -> str:
+    """Declare what a part uses of the other modules."""
+    tiles, scalar_tiles = tables_types(el, plan)
+    tables = {
+        "tiles": f"global {tiles}",
+        "scalar_tiles": f"global {scalar_tiles}",
+        "parts": f"global [{len(PARTS)} x ptr]",
+        "splits": "constant i8",
+    }
+    lines = [
+        f"@lt_{table}_{el.name} = external {kind}"
+        for table, kind in tables.items()
+        if f"@lt_{table}_{el.name}" in body
+    ]
+    others = Driver(el, plan).strip() + pack_text(el, parted=True) + seek_text(el)
+    others += f"define void @lt_matmul_{el.name}({gemm_params(el)}) {{\n"
+    defined = set(re.findall(r"^define [^@\n]*@(\w+)\(", body, re.M))
+    for result, symbol, parameters in re.findall(
+        r"^define (?:internal )?(\w+) @(\w+)\(([^)]*)\)", others, re.M
+    ):
+        if symbol not in defined and f"@{symbol}(" in body:
+            types = ", ".join(p.split()[0] for p in parameters.split(", "))
+            lines.append(f"declare {result} @{symbol}({types})")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _module(el: Element, body: str) -> str:
+    """Add the attributes of the functions, and declarations of what they call elsewhere."""
+    heap = "declare ptr @malloc(i64)\ndeclare void @free(ptr)\n" if "@malloc(" in body else ""
+    return f"{body}{heap}attributes #0 = {{ nounwind }}\n{_used_declarations(el, body)}"
 
 
 def _used_declarations(el: Element, body: str) -> str:

@@ -7,6 +7,7 @@ real, integer and complex types of the same size.
 from __future__ import annotations
 
 from ltensor.lowering.gemm.element import Element, lanes_below, masked_load, masked_store
+from ltensor.lowering.gemm.seek import find_part
 from ltensor.lowering.gemm.writer import Writer
 
 
@@ -15,9 +16,12 @@ def raw_vector(el: Element) -> str:
     return f"<{el.per_vector} x i{8 * el.size}>"
 
 
-def pack_text(el: Element) -> str:
-    """Return ``lt_copy_rows`` and ``lt_pack_b`` of the element type."""
-    return _copy_rows(el) + _pack_b(el)
+def pack_text(el: Element, *, parted: bool = False) -> str:
+    """Return ``lt_copy_rows`` and ``lt_pack_b`` of the element type.
+
+    Unless `parted`, they need `turn_text` beside them.
+    """
+    return _copy_rows(el) + _pack_b(el, parted)
 
 
 def _copy_rows(el: Element) -> str:
@@ -58,7 +62,7 @@ def _copy_scalars(w: Writer, el: Element, start: str, stop: str, src: str, dst: 
         w.do(f"store {ty} {v}, ptr {w.at(dst, offset)}, align {el.part_bytes}")
 
 
-def _pack_b(el: Element) -> str:
+def _pack_b(el: Element, parted: bool) -> str:
     """A panel of B with any strides: dst[k, :n] with `%drs` bytes a row.
 
     Full vectors may be stored to dst, so rows hold a whole number of vectors where n >= one vector.
@@ -72,28 +76,45 @@ def _pack_b(el: Element) -> str:
             f"call void @lt_copy_rows_{el.name}"
             "(i64 %K, i64 %n, ptr %src, i64 %srs, ptr %dst, i64 %drs)"
         )
-    transposes = el.size in (4, 8)
-    if transposes:
+    if has_turn(el):
         flag = w.test("eq", "%srs", el.size)
         if not el.has_masks:
             flag = w.both(flag, w.test("sge", "%n", el.per_vector))
-        with w.when_return(flag):
-            if el.has_masks:
-                _transpose_blocks(w, el, "%K")
-            else:
-                whole = w.let(f"and i64 %K, {-el.per_vector}")
-                _transpose_blocks(w, el, whole)
-                _scatter(w, el, whole)
+        with w.when(flag):
+            turn = find_part(w, el, "turn") if parted else f"@lt_turn_{el.name}"
+            with w.when_return(w.let(f"icmp ne ptr {turn}, null")):
+                w.do(f"call void {turn}(i64 %K, i64 %n, ptr %src, i64 %scs, ptr %dst, i64 %drs)")
     _scatter(w, el, "0")
     w.do("ret void")
     return w.text()
 
 
-def _scatter(w: Writer, el: Element, start: str) -> None:
+def has_turn(el: Element) -> bool:
+    """True if elements of this size are transposed in registers."""
+    return el.size in (4, 8)
+
+
+def turn_text(el: Element) -> str:
+    """Return ``lt_turn``: a panel of B whose columns are adjacent elements, `%scs` bytes apart."""
+    w = Writer(
+        f"define internal void @lt_turn_{el.name}"
+        "(i64 %K, i64 %n, ptr %src, i64 %scs, ptr %dst, i64 %drs) #0"
+    )
+    if el.has_masks:
+        _transpose_blocks(w, el, "%K")
+    else:
+        whole = w.let(f"and i64 %K, {-el.per_vector}")
+        _transpose_blocks(w, el, whole)
+        _scatter(w, el, whole, str(el.size))
+    w.do("ret void")
+    return w.text()
+
+
+def _scatter(w: Writer, el: Element, start: str, pitch: str = "%srs") -> None:
     """Element by element, for rows k >= start."""
     ty, align = f"i{8 * el.size}", el.part_bytes
     with w.count(start, "%K", 1) as k:
-        src = w.at("%src", w.mul(k, "%srs"))
+        src = w.at("%src", w.mul(k, pitch))
         dst = w.at("%dst", w.mul(k, "%drs"))
         with w.count(0, "%n", 1) as j:
             v = w.let(f"load {ty}, ptr {w.at(src, w.mul(j, '%scs'))}, align {align}")

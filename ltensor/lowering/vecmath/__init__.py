@@ -14,11 +14,12 @@ import itertools
 from collections.abc import Callable
 
 from ltensor.lowering.vecmath.builder import KINDS, Builder, Value
-from ltensor.lowering.vecmath.registry import EMITTERS, ULP, WITH_RARE_BRANCH
+from ltensor.lowering.vecmath.registry import EMITTERS, STEPS, ULP, WITH_RARE_BRANCH
 
 __all__ = ["FUNCTIONS", "ULP", "WITH_RARE_BRANCH", "emit_function", "emit_inline", "symbol"]
 
 FUNCTIONS: dict[str, int] = {name: arity for name, (arity, _) in EMITTERS.items()}
+_ALL = EMITTERS | STEPS
 
 
 def symbol(name: str, dtype: str, lanes: int) -> str:
@@ -34,13 +35,13 @@ def symbol(name: str, dtype: str, lanes: int) -> str:
 
 
 def _check(name: str, dtype: str, lanes: int, target: str) -> None:
-    if name not in EMITTERS:
+    if name not in _ALL:
         raise KeyError(f"no vector function named {name!r}")
     if dtype not in KINDS:
         raise TypeError(f"{name}: dtype {dtype!r}, but only float32 and float64 are computed")
     if lanes not in (1, 2, 4, 8, 16, 32):
         raise ValueError(f"{name}: {lanes} lanes; a power of two up to 32 is needed")
-    if target not in ("cpu", "nvptx"):
+    if target not in ("cpu", "avx512", "nvptx"):
         raise ValueError(f"{name}: unknown target {target!r}")
 
 
@@ -67,7 +68,7 @@ def emit_inline(
     fma
         Whether the machine has fused multiply-add.
     target
-        ``'cpu'`` or ``'nvptx'``; the text is the same for both today.
+        ``'cpu'``, ``'avx512'`` (fewer instructions, the same bits) or ``'nvptx'``.
 
     Returns
     -------
@@ -83,10 +84,10 @@ def emit_inline(
     '  %t0 = call <16 x float> @llvm.fabs.v16f32(<16 x float> %x)'
     """
     _check(name, dtype, lanes, target)
-    arity, emitter = EMITTERS[name]
+    arity, emitter = _ALL[name]
     if len(args) != arity:
         raise TypeError(f"{name} takes {arity} arguments, not {len(args)}")
-    build = Builder(lanes, fresh, fma=fma)
+    build = Builder(lanes, fresh, fma=fma, avx512=target == "avx512")
     result = emitter(build, *(Value(build, KINDS[dtype], text) for text in args))
     return build.lines, result.text, build.declares
 
@@ -111,13 +112,17 @@ def emit_function(
     'define internal <8 x double> @"lt.exp.v8f64"(<8 x double> %x) #lt_math {'
     """
     _check(name, dtype, lanes, target)
-    arity, emitter = EMITTERS[name]
+    arity, emitter = _ALL[name]
     registers = (f"%v{i}" for i in itertools.count())
     labels = (f"b{i}" for i in itertools.count())
     build = Builder(
-        lanes, lambda: next(registers), fma=fma, labels=lambda: next(labels), entry="entry"
+        lanes,
+        lambda: next(registers),
+        fma=fma,
+        avx512=target == "avx512",
+        labels=lambda: next(labels),
     )
-    parameters = [Value(build, KINDS[dtype], text) for text in ("%x", "%y")[:arity]]
+    parameters = [Value(build, KINDS[dtype], text) for text in ("%x", "%y", "%z", "%w")[:arity]]
     result = emitter(build, *parameters)
     type_ = build.type(KINDS[dtype])
     name_ = symbol(name, dtype, lanes)

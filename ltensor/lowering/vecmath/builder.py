@@ -214,6 +214,8 @@ class Builder:
     fma
         Whether the machine multiplies and adds in one rounding.  Without it ``llvm.fma`` would be
         a library call 75 times as slow, so a multiplication and an addition are emitted.
+    avx512
+        Whether the machine has AVX-512, whose `scalef` is taken where it gives the same bits.
     labels
         Gives new label names where branches are allowed, else None (Note [Straight line]).
     """
@@ -224,11 +226,13 @@ class Builder:
         fresh: Callable[[], str],
         *,
         fma: bool = True,
+        avx512: bool = False,
         labels: Callable[[], str] | None = None,
         entry: str = "entry",
     ) -> None:
         self.lanes = lanes
         self.has_fma = fma
+        self.has_avx512 = avx512
         self.lines: list[str] = []
         self.declares: set[str] = set()
         self._fresh = fresh
@@ -334,6 +338,50 @@ class Builder:
             a, b = b, a
         assert isinstance(a, Value)
         return a * b + c
+
+    def can_scale(self, kind: str) -> bool:
+        """Whether `scalef` may be used: there is AVX-512, and a whole register."""
+        return self.has_avx512 and self.lanes * int(kind[1:]) >= 128
+
+    def scalef(self, x: Value, n: Value) -> Value:
+        """x * 2**n for an n that is a whole number, rounded once; only where `can_scale`."""
+        bits = int(x.kind[1:])
+        lanes = min(self.lanes, 512 // bits)
+        parts = []
+        for start in range(0, self.lanes, lanes):
+            order = range(start, start + lanes)
+            parts.append(self._scalef_register(self._part(x, order), self._part(n, order), x.kind))
+        while len(parts) > 1:
+            lanes *= 2
+            parts = [
+                self._shuffled(a, b, lanes // 2, range(lanes), x.kind)
+                for a, b in zip(parts[0::2], parts[1::2], strict=True)
+            ]
+        return Value(self, x.kind, parts[0])
+
+    def _part(self, x: Value, order: range) -> str:
+        if len(order) == self.lanes:
+            return x.text
+        return self._shuffled(x.text, "poison", self.lanes, order, x.kind)
+
+    def _shuffled(self, a: str, b: str, lanes: int, order: range, kind: str) -> str:
+        type_ = f"<{lanes} x {_LLVM_TYPES[kind]}>"
+        mask = ", ".join(f"i32 {k}" for k in order)
+        text = f"shufflevector {type_} {a}, {type_} {b}, <{len(order)} x i32> <{mask}>"
+        return self.emit(kind, text).text
+
+    def _scalef_register(self, x: str, n: str, kind: str) -> str:
+        bits = int(kind[1:])
+        width = min(self.lanes * bits, 512)
+        lanes = width // bits
+        type_ = f"<{lanes} x {_LLVM_TYPES[kind]}>"
+        mask = f"i{max(lanes, 8)}"
+        name = f"@llvm.x86.avx512.mask.scalef.p{'d' if bits == 64 else 's'}.{width}"
+        # the widest form takes a rounding mode: 4 is that of the machine
+        mode, given = (", i32", ", i32 4") if width == 512 else ("", "")
+        self.declares.add(f"declare {type_} {name}({type_}, {type_}, {type_}, {mask}{mode})")
+        operands = f"{type_} {x}, {type_} {n}, {type_} zeroinitializer, {mask} -1{given}"
+        return self.emit(kind, f"call {type_} {name}({operands})").text
 
     def min(self, a: Value, b: Operand) -> Value:
         """The smaller; a NaN in `a` stays when `b` is a number."""

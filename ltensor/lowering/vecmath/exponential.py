@@ -53,6 +53,15 @@ def power_halves(shifted: Value, offset: int = 0) -> tuple[Value, Value]:
     return (first << form.mantissa).as_float(), (second << form.mantissa).as_float()
 
 
+def times_power(build: Builder, x: Value, shifted: Value, offset: int = 0) -> Value:
+    """x * 2**(n + offset), rounded once, for an x of ordinary size, given n + magic."""
+    if build.can_scale(x.kind):
+        n = shifted - x.format.magic
+        return build.scalef(x, n + float(offset) if offset else n)
+    first, second = power_halves(shifted, offset)
+    return x * first * second
+
+
 def power(shifted: Value, offset: int = 0) -> Value:
     """2**(n + offset) given n + magic, for a normal result."""
     form = shifted.format
@@ -83,16 +92,14 @@ def scaled_exp(build: Builder, x: Value, offset: int) -> Value:
     """exp(x) * 2**offset for a small offset, without overflowing before the result does."""
     low, high = _RANGE[x.kind]
     r, shifted = reduce_exp(build, clamp(build, x, (low, high - offset)))
-    first, second = power_halves(shifted, offset)
-    return (small_expm1(build, r) + 1.0) * first * second
+    return times_power(build, small_expm1(build, r) + 1.0, shifted, offset)
 
 
 def exp_pair(build: Builder, high: Value, low: Value, offset: int = 0) -> Value:
     """exp(high + low) where |low| is at most an ulp or so of high."""
     r, shifted = reduce_exp(build, clamp(build, high, _RANGE[high.kind]))
     r = r + low
-    first, second = power_halves(shifted, offset)
-    return (small_expm1(build, r) + 1.0) * first * second
+    return times_power(build, small_expm1(build, r) + 1.0, shifted, offset)
 
 
 def exp_of_minus_square(build: Builder, x: Value) -> Value:
@@ -107,8 +114,8 @@ def exp2(build: Builder, x: Value) -> Value:
     x = clamp(build, x, _RANGE2[x.kind])
     n, shifted = round_multiple(build, x, 1.0)
     r = x - n
-    first, second = power_halves(shifted)
-    return build.fma(build.polynomial(r, table.EXP2[x.kind]), r, 1.0) * first * second
+    p = build.fma(build.polynomial(r, table.EXP2[x.kind]), r, 1.0)
+    return times_power(build, p, shifted)
 
 
 def exp10(build: Builder, x: Value) -> Value:
@@ -122,8 +129,7 @@ def exp10(build: Builder, x: Value) -> Value:
     error = build.fma(r, _LN10_LOW[x.kind], error)
     tail = build.polynomial(scaled, table.EXP[x.kind])
     p = scaled + build.fma(tail, scaled * scaled, error)
-    first, second = power_halves(shifted)
-    return (p + 1.0) * first * second
+    return times_power(build, p + 1.0, shifted)
 
 
 def _scaled_expm1(build: Builder, x: Value, offset: int) -> Pair:

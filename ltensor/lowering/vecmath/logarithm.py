@@ -197,11 +197,11 @@ def log_pair(build: Builder, x: Value, x_low: Operand = 0.0) -> Pair:
     return fast_two_sum(high, low)
 
 
-def positive_power(build: Builder, x: Value, y: Value) -> Value:
-    """x**y for finite x > 0 and finite y."""
+def positive_power(build: Builder, x: Value, y: Value, log_x: Pair | None = None) -> Value:
+    """x**y for finite x > 0 and finite y; ``log_x`` is the doubled logarithm if it is known."""
     if x.kind == "f32":
         return _power_through_double(build, x, y)
-    high, low = log_pair(build, x)
+    high, low = log_pair(build, x) if log_x is None else log_x
     # Beyond this the result is 0, 1 or infinity anyway, and the product must stay finite.
     y = build.max(build.min(y, 1e300), -1e300)
     product, error = two_product(high, y)
@@ -220,11 +220,26 @@ def _power_through_double(build: Builder, x: Value, y: Value) -> Value:
     return exp2(build, (n + log2_m) * wide_y).to("f32")
 
 
-def pow(build: Builder, x: Value, y: Value) -> Value:
+def pow_log_high(build: Builder, x: Value) -> Value:
+    """The main part of the doubled logarithm that `pow` takes of its base."""
+    return log_pair(build, build.abs(x))[0]
+
+
+def pow_log_low(build: Builder, x: Value) -> Value:
+    """What is left of the doubled logarithm that `pow` takes of its base."""
+    return log_pair(build, build.abs(x))[1]
+
+
+def pow_of_log(build: Builder, x: Value, y: Value, high: Value, low: Value) -> Value:
+    """`pow`, given the doubled logarithm of the base."""
+    return pow(build, x, y, (high, low))
+
+
+def pow(build: Builder, x: Value, y: Value, log_x: Pair | None = None) -> Value:
     """x**y by the rules of C99."""
     form = x.format
     size = build.abs(x)
-    result = positive_power(build, size, y)
+    result = positive_power(build, size, y, log_x)
     y_negative, y_positive = y < 0.0, y > 0.0
     infinite_or_zero = build.where(y_negative, 0.0, build.constant(x.kind, math.inf))
     result = build.where(size.eq(math.inf), infinite_or_zero, result)

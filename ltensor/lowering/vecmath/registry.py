@@ -61,6 +61,13 @@ EMITTERS: dict[str, tuple[int, Emitter]] = {
     "j1": (1, through_double(bessel.j1)),
 }
 
+# Steps of a function, for those that compute some of them less often; float64 only.
+STEPS: dict[str, tuple[int, Emitter]] = {
+    "pow_log_high": (1, logarithm.pow_log_high),
+    "pow_log_low": (1, logarithm.pow_log_low),
+    "pow_of_log": (4, logarithm.pow_of_log),
+}
+
 # Those whose own function has a branch around work that few arguments need.
 WITH_RARE_BRANCH = frozenset(
     {"sin", "cos", "tan", "erfinv", "erfcinv", "gamma", "gammaln", "psi", "tri_gamma", "j0", "j1"}

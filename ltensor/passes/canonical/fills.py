@@ -12,11 +12,13 @@ from ltensor.ir.build import constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.alloc import Alloc, alloc, second
 from ltensor.ops.elementwise import ElementwiseOp, broadcast_rank
-from ltensor.ops.shape import ShapeI
+from ltensor.ops.shape import DimShuffle, ShapeI
 from ltensor.passes.match import apply_op, joint_pattern, made_by, pattern
 from ltensor.passes.rewrite import Rules
 
 RULES = Rules("fills")
+#: how many operations are looked through for the size of a value
+DEEPEST = 6
 
 
 @RULES.rule(second)
@@ -108,18 +110,27 @@ def _stretched(inner: Apply) -> list[int]:
 
 def _same_size(inner: Apply, axis: int, others: list[Variable]) -> bool:
     """Whether one of ``others`` is known to have the size of the alloc along ``axis``."""
-    size = inner.inputs[1 + axis]
-    for other in others:
-        if pattern(other)[axis]:
-            continue
-        same = made_by(other, Alloc)
-        if same is not None and same.inputs[1 + axis] is size:
-            return True
-        if _is_dim(size, other, axis):
-            return True
-        known = constant_value(size)
-        if known is not None and int(known) == other.type.shape[axis]:
-            return True
+    return any(_has_size(other, axis, inner.inputs[1 + axis], DEEPEST) for other in others)
+
+
+def _has_size(variable: Variable, axis: int, size: Variable, depth: int) -> bool:
+    """Whether ``variable`` is known to have ``size`` along ``axis``, to a certain ``depth``."""
+    if pattern(variable)[axis]:
+        return False
+    if _is_dim(size, variable, axis):
+        return True
+    known = constant_value(size)
+    if known is not None and int(known) == variable.type.shape[axis]:
+        return True
+    owner = variable.owner
+    if owner is None or depth == 0:
+        return False
+    if isinstance(owner.op, Alloc):
+        return owner.inputs[1 + axis] is size
+    if isinstance(owner.op, ElementwiseOp):
+        return any(_has_size(v, axis, size, depth - 1) for v in owner.inputs)
+    if isinstance(owner.op, DimShuffle):
+        return _has_size(owner.inputs[0], owner.op.new_order[axis], size, depth - 1)
     return False
 
 

@@ -1,0 +1,444 @@
+"""Loops over the same rows run block by block of rows: what one leaves in the cache the next reads.
+
+A layer's mean, variance and result are three loops over the rows of one matrix; each would stream
+all of it from memory. Joined, every loop runs over a block of rows that fits the cache, then the
+next loop does, then the next block follows. What a loop does with a row does not change.
+
+Loops may be joined if neither touches, in memory that one of them writes, anything but the rows of
+its own step. Addresses must show that: ``row * size + rest`` with ``rest`` less than ``size``, made
+of indices of loops inside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ltensor.ir import dtypes as dt
+from ltensor.lowering.program import If, Loop, Program, Scope, Value, walk
+
+#: at most so many loops are joined
+LONGEST_GROUP = 12
+#: elements of a block: a few such blocks of different arrays fit the first or second cache
+BLOCK = 8192
+
+#: what may be done before a loop that stands before it
+_MOVABLE_EFFECTS = frozenset(("check", "alloc_output"))
+_EFFECTS = frozenset(
+    (
+        "adopt_output",
+        "alloc_output",
+        "call",
+        "call_pointer",
+        "check",
+        "check_flag",
+        "ensure",
+        "grow",
+        "guard",
+        "load",
+        "local",
+        "memcpy",
+        "remembered",
+        "slot",
+        "store",
+    )
+)
+#: what a loop that is joined may have in it besides arithmetic
+_ALLOWED = frozenset(("guard", "load", "store"))
+
+Factors = Counter[Any]
+
+
+@dataclass(eq=False)
+class Access:
+    """A load or store: ``size`` are the factors of a row's size, None if it is not of one row."""
+
+    root: Value
+    writes: bool
+    dtype: str
+    size: Factors | None
+
+
+@dataclass(eq=False)
+class RowLoop:
+    """A loop that may be joined; of ``unit`` elements per row if it runs over all of them."""
+
+    loop: Loop
+    unit: Factors
+    accesses: list[Access] = field(default_factory=list)
+
+
+#: loops that are looked at behind one that they cannot be joined with: a long program has many
+REACH = 16
+#: a scope with more loops is an unrolled program, in which looking for them would take seconds
+MOST_LOOPS = 200
+
+
+def join_row_loops(program: Program) -> None:
+    """Join the loops of a program that run over the same rows of the same memory."""
+    _visit(program.root, {})
+
+
+def _visit(scope: Scope, equal: dict[Value, Value]) -> None:
+    joiner = _Joiner(scope, equal)
+    joiner.join()
+    for entry in scope.body:
+        if isinstance(entry, Loop) and not entry.parallel and entry.kind == "serial":
+            _visit(entry.body, dict(joiner.equal))
+        elif isinstance(entry, If):
+            _visit(entry.then, dict(joiner.equal))
+            _visit(entry.orelse, dict(joiner.equal))
+
+
+def _eligible(loop: Any) -> bool:
+    if not isinstance(loop, Loop) or not loop.parallel or loop.carries or loop.stop is not None:
+        return False
+    if loop.extent.op == "const" and loop.extent.attr <= 1:
+        return False
+    for entry in walk(loop.body):
+        if isinstance(entry, If):
+            return False
+        if isinstance(entry, Loop):
+            if entry.stop is not None:
+                return False
+        elif entry.op in _EFFECTS and entry.op not in _ALLOWED:
+            return False
+    return True
+
+
+class _Joiner:
+    """Joins the loops of one scope.
+
+    Parameters
+    ----------
+    scope : Scope
+    equal : dict
+        Sizes that checks have found equal to others.
+    """
+
+    def __init__(self, scope: Scope, equal: dict[Value, Value]) -> None:
+        self.scope = scope
+        self.equal = equal
+        self._known: dict[tuple[Loop, Value], RowLoop] = {}
+
+    def join(self) -> None:
+        """Go through the scope."""
+        position = 0
+        many = sum(isinstance(e, Loop) for e in self.scope.body) > MOST_LOOPS
+        while position < len(self.scope.body):
+            entry = self.scope.body[position]
+            if isinstance(entry, Value) and entry.op == "check":
+                self._note(entry.args[0])
+            elif not many and _eligible(entry):
+                position = self._grow(position)
+            position += 1
+
+    def _note(self, condition: Value) -> None:
+        """What a check says of sizes."""
+        if condition.op == "cmp" and condition.attr == "eq" and condition.args[0].dtype == "int64":
+            first, other = map(self._same, condition.args)
+            if first is not other and "const" not in (first.op, other.op):
+                self.equal[first] = other
+
+    def _same(self, value: Value) -> Value:
+        while value in self.equal:
+            value = self.equal[value]
+        return value
+
+    def factors(self, value: Value) -> Factors:
+        """The value as a product."""
+        if value.op == "mul":
+            return self.factors(value.args[0]) + self.factors(value.args[1])
+        if value.op == "const":
+            return Counter() if value.attr == 1 else Counter([value.attr])
+        return Counter([self._same(value)])
+
+    def terms(self, value: Value) -> list[Factors]:
+        """The value as a sum of products."""
+        if value.op == "add":
+            return self.terms(value.args[0]) + self.terms(value.args[1])
+        return [] if value.op == "const" and value.attr == 0 else [self.factors(value)]
+
+    def _grow(self, position: int) -> int:
+        """Join what can be with the loop at ``position``; where the joined loop stands."""
+        body = self.scope.body
+        group = [body[position]]
+        waiting: list[Loop] = []  # joined only if a loop over rows follows
+        last, rows, refused = position, None, 0
+        for following in range(position + 1, len(body)):
+            if refused > REACH:
+                break
+            candidate = body[following]
+            if isinstance(candidate, If):
+                break
+            if not _eligible(candidate):
+                continue
+            tried = [*group, *waiting, candidate]
+            found = self._common_rows(tried)
+            if found is not None and self._may_join(position, following, tried, found):
+                waiting.append(candidate)
+                if candidate.kind == "serial":
+                    group, waiting, last, rows = tried, [], following, found
+                    if len(group) >= LONGEST_GROUP:
+                        break
+            else:
+                refused += 1
+        return position if rows is None else self._rebuild(position, last, group, rows)
+
+    def _common_rows(self, loops: list[Loop]) -> Value | None:
+        """The extent that all have as a factor."""
+        least = min(loops, key=lambda loop: sum(self.factors(loop.extent).values()))
+        wanted = self.factors(least.extent)
+        for loop in loops:
+            have = self.factors(loop.extent)
+            if wanted - have or (loop.kind == "serial" and have != wanted):
+                return None
+        return least.extent
+
+    def _may_join(self, start: int, stop: int, loops: list[Loop], rows: Value) -> bool:
+        body = self.scope.body
+        described = [self._described(loop, rows) for loop in loops]
+        accesses = [a for d in described for a in d.accesses]
+        if not _own_rows_only(accesses) or not _worth_it(described):
+            return False
+        # what stands between goes before the loops, or stays behind if they do not need it
+        stay = _staying([e for e in body[start + 1 : stop] if e not in loops], loops)
+        if stay is None:
+            return False
+        touched = {a.root for a in accesses}
+        for entry in stay:
+            place = body.index(entry)
+            # it may read what earlier loops write, not what those do that now go before it
+            later = {
+                a.root
+                for d in described
+                if body.index(d.loop) > place
+                for a in d.accesses
+                if a.writes
+            }
+            for e in walk(entry.body) if isinstance(entry, Loop) else (entry,):
+                if not isinstance(e, Value):
+                    continue
+                if e.op == "store" and _root(e.args[0]) in touched:
+                    return False
+                if e.op == "load" and _root(e.args[0]) in later:
+                    return False
+                if e.op in _EFFECTS and e.op not in (*_ALLOWED, "check", "check_flag"):
+                    return False
+        return True
+
+    def _described(self, loop: Loop, rows: Value) -> RowLoop:
+        found = self._known.get((loop, rows))
+        if found is not None:
+            return found
+        described = RowLoop(loop, self.factors(loop.extent) - self.factors(rows))
+        inside = [e for e in walk(loop.body) if isinstance(e, Loop)]
+        extents = {e.index: self.factors(e.extent) for e in inside}
+        for entry in walk(loop.body):
+            if isinstance(entry, Value) and entry.op in ("load", "store"):
+                writes = entry.op == "store"
+                size = self._row_size(described, entry, extents)
+                dtype = entry.attr if writes else entry.dtype
+                described.accesses.append(Access(_root(entry.args[0]), writes, dtype, size))
+        self._known[loop, rows] = described
+        return described
+
+    def _row_size(
+        self, row: RowLoop, access: Value, extents: dict[Value, Factors]
+    ) -> Factors | None:
+        """The factors ``s`` such that all addresses are ``index * s + rest``, 0 <= rest < s."""
+        if access.args[0].op == "ptradd":
+            return None
+        index = row.loop.index
+        rest: list[Factors] = []
+        size: Factors | None = None
+        for term in self.terms(access.args[1]):
+            if index not in term:
+                rest.append(term)
+            elif size is None and term[index] == 1:
+                size = term - Counter([index])
+            else:
+                return None
+        if size is None:
+            return None
+        if row.unit:
+            return Counter(row.unit) if not size and not rest else None
+        unit: Factors = Counter()
+        while rest:
+            for term in rest:
+                inner = [k for k in term if k in extents]
+                if len(inner) == 1 and term[inner[0]] == 1 and term - Counter(inner) == unit:
+                    unit = unit + extents[inner[0]]
+                    rest.remove(term)
+                    break
+            else:
+                return None
+        return size if unit == size or not unit else None
+
+    def _rebuild(self, start: int, last: int, group: list[Loop], rows: Value) -> int:
+        """Put the loops of the group into one over blocks of rows; where it stands."""
+        scope = self.scope
+        described = [self._described(loop, rows) for loop in group]
+        owner = rows.owner
+        between = [e for e in scope.body[start + 1 : last + 1] if e not in group]
+        stay = _staying(between, group) or []
+        before = [e for e in between if e not in stay]
+
+        def make(place: Scope, op: str, *args: Value, attr: Any = None) -> Value:
+            value = Value(op, "int64", args, attr, place, owner)
+            place.body.append(value)
+            return value
+
+        head = Scope(None)
+        height = _block_height(make, head, described, owner)
+        less = make(head, "sub", make(head, "add", rows, height), owner.const(1))
+        blocks = make(head, "div", less, height)
+        body = Scope(scope)
+        outer = Loop(Value("index", "int64", (), None, body, owner), blocks, body, parallel=True)
+        outer.label = group[0].label
+        outer.steps = Value("result", "int64", (), outer, scope, owner)
+        body.holder = outer
+        costs = [loop.cost for loop in group if loop.cost is not None]
+        if costs:
+            total = costs[0]
+            for cost in costs[1:]:
+                total = make(head, "add", total, cost)
+            outer.cost = total
+        begin = make(body, "mul", outer.index, height)
+        size = make(body, "min", make(body, "sub", rows, begin), height)
+        for row in described:
+            here, extent = begin, size
+            if row.unit:
+                for factor, power in row.unit.items():
+                    value = factor if isinstance(factor, Value) else owner.const(factor)
+                    for _ in range(power):
+                        here, extent = (
+                            make(body, "mul", here, value),
+                            make(body, "mul", extent, value),
+                        )
+            shift(row.loop, here, extent)
+            row.loop.body.parent = body
+            row.loop.cost = None
+            body.body.append(row.loop)
+        deepen(body)
+        for value in head.body:
+            value.scope = scope
+        scope.body[start : last + 1] = [*before, *head.body, outer, *stay]
+        return start + len(before) + len(head.body)
+
+
+def _staying(between: list[Any], loops: list[Loop]) -> list[Any] | None:
+    """What of ``between`` cannot go before the loops; None if a loop needs some of it."""
+    fixed: set[Any] = set()
+    for loop in loops:
+        fixed.update(c.result for c in loop.carries)
+        fixed.add(loop.steps)
+    stay: list[Any] = []
+    for entry in between:
+        if isinstance(entry, Value) and _movable(entry) and not any(a in fixed for a in entry.args):
+            continue
+        stay.append(entry)
+        if isinstance(entry, Loop):
+            fixed.update(c.result for c in entry.carries)
+            fixed.add(entry.steps)
+        else:
+            fixed.add(entry)
+    for loop in loops:
+        if loop.extent in fixed:
+            return None
+        if any(v in fixed for e in walk(loop.body) for v in _reads(e)):
+            return None
+    return stay
+
+
+def _reads(entry: Any) -> Iterator[Any]:
+    if isinstance(entry, Loop):
+        yield entry.extent
+        for c in entry.carries:
+            yield c.init
+            yield c.next
+    elif isinstance(entry, Value):
+        yield from entry.args
+
+
+def _movable(value: Value) -> bool:
+    return value.op not in _EFFECTS or value.op in _MOVABLE_EFFECTS or value.op == "ensure"
+
+
+# ------------------------------------------------------------------------- what loops touch
+
+
+def _root(pointer: Value) -> Value:
+    while pointer.op == "ptradd":
+        pointer = pointer.args[0]
+    return pointer
+
+
+def _own_rows_only(accesses: list[Access]) -> bool:
+    written = {a.root for a in accesses if a.writes}
+    slots: dict[Any, Value] = {}
+    for root in {a.root for a in accesses}:
+        if root.op == "ensure" and slots.setdefault(root.attr, root) is not root:
+            return False
+    for root in written:
+        # memory of the call, which nothing else is part of
+        if root.op not in ("ensure", "alloc_output"):
+            return False
+        sizes = [a.size for a in accesses if a.root is root]
+        widths = {dt.item_size(a.dtype) for a in accesses if a.root is root}
+        if len(widths) > 1 or any(s is None or s != sizes[0] for s in sizes):
+            return False
+    return True
+
+
+def _worth_it(loops: list[RowLoop]) -> bool:
+    """Whether the last loop reads rows of several elements that others touch."""
+    *others, last = loops
+    roots = {a.root for other in others for a in other.accesses if a.size}
+    return last.loop.kind != "serial" or any(a.root in roots and a.size for a in last.accesses)
+
+
+def _block_height(make: Any, head: Scope, loops: list[RowLoop], owner: Any) -> Value:
+    """How many rows a block has, by the longest row."""
+    sizes: list[Factors] = []
+    for row in loops:
+        sizes += [a.size for a in row.accesses if a.size and a.size not in sizes]
+    longest: Value | None = None
+    for size in sizes:
+        product: Value = owner.const(1)
+        for factor, power in size.items():
+            value = factor if isinstance(factor, Value) else owner.const(factor)
+            for _ in range(power):
+                product = value if product.attr == 1 else make(head, "mul", product, value)
+        longest = product if longest is None else make(head, "max", longest, product)
+    assert longest is not None
+    whole = make(head, "div", owner.const(BLOCK), make(head, "max", longest, owner.const(1)))
+    return make(head, "max", whole, owner.const(1))
+
+
+def shift(loop: Loop, begin: Value, extent: Value) -> None:
+    """Let a loop run from ``begin`` on, ``extent`` steps."""
+    old = loop.index
+    place = Value("add", "int64", (begin, old), None, loop.body, old.owner)
+    for entry in walk(loop.body):
+        if isinstance(entry, Loop):
+            if entry.extent is old:
+                entry.extent = place
+            for c in entry.carries:
+                c.init = place if c.init is old else c.init
+                c.next = place if c.next is old else c.next
+        elif isinstance(entry, Value) and old in entry.args:
+            entry.args = tuple(place if a is old else a for a in entry.args)
+    loop.body.body.insert(0, place)
+    loop.extent = extent
+    loop.parallel = False
+
+
+def deepen(scope: Scope) -> None:
+    """Set the depths of the scopes inside ``scope``."""
+    for entry in scope.body:
+        if isinstance(entry, Loop):
+            entry.body.depth = scope.depth + 1
+            deepen(entry.body)
