@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ltensor.lowering.builder import Builder
 
 #: a loop is shared out from this cost on (picoseconds) if the workers are awake
-WORTH_SHARING = 6_000_000
+WORTH_SHARING = 800_000
 
 # Costs of one element in picoseconds: for each byte of it in vector loops, and in scalar ones.
 _MOVE, _PLAIN, _DIVISION, _MATH, _POWER = (8, 300), (3, 200), (15, 2000), (30, 5000), (120, 20000)

@@ -201,12 +201,32 @@ done:
   ret void
 }
 
-define i32 @lt_parallel_for(ptr %function, ptr %data, i64 %extent, i64 %chunk) {
-entry:
+; Whether a job of this cost is to be left to its caller.
+define internal i1 @lt_pool_leave(i64 %cost) {
+  %busy = load atomic i32, ptr @lt_pool_busy monotonic, align 4
+  %taken = icmp ne i32 %busy, 0
   %limit = load i64, ptr @lt_pool_limit
   %one = icmp sle i64 %limit, 1
+  %alone = or i1 %taken, %one
+  ; sharing little is worth it only while the workers look for work anyway
+  %asleep = load atomic i64, ptr @lt_pool_asleep monotonic, align 8
+  %started = load i64, ptr @lt_pool_started
+  %missing = icmp slt i64 %started, %limit
+  %some.asleep = icmp ne i64 %asleep, 0
+  %idle = or i1 %missing, %some.asleep
+  %worth.waking = load i64, ptr @lt_pool_worth_waking
+  %little = icmp slt i64 %cost, %worth.waking
+  %wait = and i1 %idle, %little
+  %leave = or i1 %alone, %wait
+  ret i1 %leave
+}
+
+define i32 @lt_parallel_for(ptr %function, ptr %data, i64 %extent, i64 %chunk, i64 %cost) {
+entry:
+  %limit = load i64, ptr @lt_pool_limit
+  %leave = call i1 @lt_pool_leave(i64 %cost)
   %short = icmp sle i64 %extent, %chunk
-  %alone = or i1 %one, %short
+  %alone = or i1 %leave, %short
   br i1 %alone, label %serial, label %claim
 claim:
   %free = cmpxchg ptr @lt_pool_busy, i32 0, i32 1 acquire monotonic
@@ -263,23 +283,9 @@ finish:
 define i32 @lt_parallel(ptr %word, i64 %number, ptr %compile, ptr %data, i64 %extent, i64 %cost,
                         i64 %grain) {
 entry:
-  %busy = load atomic i32, ptr @lt_pool_busy monotonic, align 4
-  %taken = icmp ne i32 %busy, 0
   %limit = load i64, ptr @lt_pool_limit
-  %one = icmp sle i64 %limit, 1
-  %alone = or i1 %taken, %one
-  br i1 %alone, label %refuse, label %ready
-ready:
-  ; sharing little is worth it only while the workers look for work anyway
-  %asleep = load atomic i64, ptr @lt_pool_asleep monotonic, align 8
-  %started = load i64, ptr @lt_pool_started
-  %missing = icmp slt i64 %started, %limit
-  %some.asleep = icmp ne i64 %asleep, 0
-  %idle = or i1 %missing, %some.asleep
-  %worth.waking = load i64, ptr @lt_pool_worth_waking
-  %little = icmp slt i64 %cost, %worth.waking
-  %wait = and i1 %idle, %little
-  br i1 %wait, label %refuse, label %look
+  %leave = call i1 @lt_pool_leave(i64 %cost)
+  br i1 %leave, label %refuse, label %look
 look:
   %known = load ptr, ptr %word
   %unknown = icmp eq ptr %known, null
@@ -310,7 +316,8 @@ plan:
   %each.less = sub i64 %each.up, 1
   %grains = udiv i64 %each.less, %grain
   %chunk = mul i64 %grains, %grain
-  %status = call i32 @lt_parallel_for(ptr %function, ptr %data, i64 %extent, i64 %chunk)
+  %status = call i32 @lt_parallel_for(ptr %function, ptr %data, i64 %extent, i64 %chunk,
+                                i64 %cost)
   ret i32 %status
 }
 
@@ -422,7 +429,7 @@ _number, _pointer = ctypes.c_int64, ctypes.c_void_p
 _PARALLEL = ctypes.PYFUNCTYPE(
     ctypes.c_int, _pointer, _number, _pointer, _pointer, _number, _number, _number
 )
-_PARALLEL_FOR = ctypes.PYFUNCTYPE(ctypes.c_int, _pointer, _pointer, _number, _number)
+_PARALLEL_FOR = ctypes.PYFUNCTYPE(ctypes.c_int, _pointer, _pointer, _number, _number, _number)
 
 
 @_PARALLEL
@@ -435,10 +442,10 @@ def _first_parallel(*arguments: int) -> int:
 
 
 @_PARALLEL_FOR
-def _first_parallel_for(function: int, data: int, extent: int, chunk: int) -> int:
+def _first_parallel_for(function: int, data: int, extent: int, chunk: int, cost: int) -> int:
     try:
         _start()
-        return int(_PARALLEL_FOR(address("lt_parallel_for"))(function, data, extent, chunk))
+        return int(_PARALLEL_FOR(address("lt_parallel_for"))(function, data, extent, chunk, cost))
     except Exception:
         run = ctypes.PYFUNCTYPE(ctypes.c_int, _pointer, _number, _number)(function)
         return int(run(data, 0, extent))

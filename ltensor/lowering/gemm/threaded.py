@@ -15,8 +15,10 @@ from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.writer import Writer
 
-#: multiplications of a product from which on it is shared: some 20 microseconds
-WORTH_SHARING = 3 << 19
+#: multiplications of a product from which on it is shared if the workers are awake
+WORTH_SHARING = 1 << 18
+#: picoseconds that a multiplication is taken for: a product worth waking workers has 1.5 million
+COST = 27
 #: columns and rows of a part are multiples of these: whole tiles
 COLUMNS, ROWS = 48, 8
 #: cut by columns where there are so many: each thread packs its part of B, all read A
@@ -100,18 +102,22 @@ def _call(w: Writer, symbol: str, params: str, values: dict[str, str]) -> None:
     w.do(f"call void @{symbol}({given})")
 
 
-def _share(w: Writer, part: str, record: str, extent: str, threads: int, grain: int) -> None:
+def _share(
+    w: Writer, part: str, record: str, extent: str, work: str, threads: int, grain: int
+) -> None:
     """Hand ``extent`` over to the threads in as many chunks as there are threads."""
+    cost = w.mul(work, COST)
     chunk = w.mul(w.ceil_div(w.ceil_div(extent, threads), grain), grain)
     pool = w.let("load ptr, ptr @lt_parallel_for_word")
-    w.let(f"call i32 {pool}(ptr @{part}, ptr {record}, i64 {extent}, i64 {chunk})")
+    w.let(f"call i32 {pool}(ptr @{part}, ptr {record}, i64 {extent}, i64 {chunk}, i64 {cost})")
 
 
 def _plain(el: Element, symbol: str, params: str, threads: int, kept: bool) -> tuple[str, str]:
     arguments = _arguments(params)
     part = f"{_name(symbol)}_part"
     w = Writer(f"define void @{_name(symbol)}({params})")
-    small = w.test("slt", w.mul(w.mul("%M", "%N"), "%K"), WORTH_SHARING)
+    work = w.mul(w.mul("%M", "%N"), "%K")
+    small = w.test("slt", work, WORTH_SHARING)
     narrow = w.both(w.test("slt", "%M", 2 * ROWS), w.test("slt", "%N", MANY_COLUMNS))
     with w.when_return(w.either(small, narrow)):
         _call(w, symbol, params, {})
@@ -128,8 +134,8 @@ def _plain(el: Element, symbol: str, params: str, threads: int, kept: bool) -> t
     record = _record(w, [*arguments, ("i64", flag)])
     w.do(f"call void @lt_complete_{el.name}()")  # threads cannot have parts of it compiled
     with w.when_return(by_columns):
-        _share(w, part, record, "%N", threads, COLUMNS)
-    _share(w, part, record, "%M", threads, ROWS)
+        _share(w, part, record, "%N", work, threads, COLUMNS)
+    _share(w, part, record, "%M", work, threads, ROWS)
     w.do("ret void")
 
     p = Writer(f"define internal i32 @{part}(ptr %data, i64 %begin, i64 %end)")
@@ -157,7 +163,7 @@ def _batch(el: Element, symbol: str, params: str, threads: int) -> tuple[str, st
         _call(w, symbol, params, {})
     record = _record(w, arguments)
     w.do(f"call void @lt_complete_{el.name}()")
-    _share(w, part, record, "%batch", threads, 1)
+    _share(w, part, record, "%batch", work, threads, 1)
     w.do("ret void")
 
     p = Writer(f"define internal i32 @{part}(ptr %data, i64 %begin, i64 %end)")
