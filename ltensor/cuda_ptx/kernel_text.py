@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ltensor.cuda_ptx.chains import Chain, chain_of
-from ltensor.cuda_ptx.plan import Kernel, root_of
+from ltensor.cuda_ptx.plan import Kernel
 from ltensor.cuda_ptx.scalar_text import GLOBAL
 from ltensor.cuda_ptx.threads import Hazards, ThreadText
 from ltensor.lowering.llvm_text import memory_type
-from ltensor.lowering.program import If, Loop, Scope, Value, walk
+from ltensor.lowering.program import If, Loop, Scope, Value, root_of, walk
 
 
 @dataclass(frozen=True)

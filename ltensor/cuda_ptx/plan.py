@@ -18,7 +18,7 @@ from typing import Any
 
 from ltensor.cuda_ptx.chains import Chain, chain_of, has_chain, is_independent, operands
 from ltensor.lowering.program import If as Branch
-from ltensor.lowering.program import Loop, Program, Scope, Value, walk
+from ltensor.lowering.program import Loop, Program, Scope, Value, root_of, walk
 
 _HOST_ONLY = {
     "call": "calls a function of the run time",
@@ -69,13 +69,6 @@ class Plan:
     program: Program
     kernels: dict[Loop, Kernel]
     host_loops: dict[Loop, str]
-
-
-def root_of(pointer: Value) -> Value:
-    """The buffer that a pointer was made from."""
-    while pointer.op == "ptradd":
-        pointer = pointer.args[0]
-    return pointer
 
 
 def why_host(loop: Loop) -> str | None:

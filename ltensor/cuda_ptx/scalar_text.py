@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ltensor.cuda_ptx.plan import Kernel, root_of
+from ltensor.cuda_ptx.plan import Kernel
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.llvm_text import InstructionText, literal, memory_type, scalar_type
-from ltensor.lowering.program import If, Loop, Scope, Value
+from ltensor.lowering.program import If, Loop, Scope, Value, root_of
 
 GLOBAL = "ptr addrspace(1)"
 #: on half precision numbers these are computed in single precision, which is exact enough

@@ -69,6 +69,8 @@ class Builder(ComplexArithmetic):
         self.program = Program(name, self.root)
         self.scope = self.root
         self._consts: dict[Any, Value] = {}
+        #: sizes of arrays that are in memory when the function begins
+        self._existing: dict[tuple[int, ...], tuple[Value, ...]] = {}
         self._epoch = 0
         self._pending: list[tuple[int, int, int]] = []
         self._open_if: If | None = None
@@ -568,11 +570,21 @@ class Builder(ComplexArithmetic):
             total = self.mul(total, dim)
         return total
 
+    def note_existing(self, dims: Sequence[Value]) -> None:
+        """An array of these sizes is in memory: those of another of them can be counted."""
+        self._existing[self._open_sizes(dims)] = tuple(dims)  # held: an id is for life
+
+    def _open_sizes(self, dims: Sequence[Value]) -> tuple[int, ...]:
+        # a size of the array that was left out might be 0, and the others anything
+        return tuple(sorted(id(dim) for dim in dims if self._number(dim) != 1))
+
     def byte_size(self, dtype: str, dims: Sequence[Value]) -> Value:
         """The bytes of a dense buffer; a number that no allocator grants if they overflow.
 
         Compared in floating point, because the product of integers may wrap to anything.
         """
+        if self._open_sizes(dims) in self._existing:
+            return self.mul(self.size(dims), dt.item_size(dtype))
         known = dt.item_size(dtype)
         open_dims = []
         for dim in dims:
@@ -595,6 +607,8 @@ class Builder(ComplexArithmetic):
 
     def fits_memory(self, dtype: str, dims: Sequence[Value]) -> Value:
         """Whether the bytes of an array of ``dims`` can be counted at all."""
+        if self._open_sizes(dims) in self._existing:
+            return self.const(True, "bool")
         return self.le(self.byte_size(dtype, dims), MOST_BYTES)
 
     def address(self, view: View, index: Sequence[Any]) -> Value:

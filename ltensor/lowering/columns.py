@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import Loop, Scope, Value, View, walk
-from ltensor.lowering.row_blocks import deepen, shift
+from ltensor.lowering.loop_edits import deepen, shift
+from ltensor.lowering.program import EFFECTS, Loop, Scope, Value, View, walk
 
 #: rows of a sweep: with two to sixteen, memory was half as fast as with one
 ROWS = 1
@@ -22,25 +22,8 @@ STRIP = 2048
 #: narrower matrices keep their running values in registers
 NARROW = 128
 
-_EFFECTS = frozenset(
-    (
-        "adopt_output",
-        "alloc_output",
-        "call",
-        "call_pointer",
-        "check",
-        "check_flag",
-        "ensure",
-        "grow",
-        "guard",
-        "local",
-        "memcpy",
-        "prefetch",
-        "remembered",
-        "slot",
-        "store",
-    )
-)
+#: what must not stand in a loop that is rewritten
+_EFFECTS = EFFECTS - {"load"}
 
 
 def sweep_columns(b: Builder) -> None:

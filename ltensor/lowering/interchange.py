@@ -92,6 +92,38 @@ class Pointwise:
             return "elements outside, steps inside if a row has at most {} bytes", SHORT_ROW
         return ("elements outside, steps inside: states stay in registers",)
 
+    def apart(self) -> list[int]:
+        """Results that nothing ties to the first one's size, by their positions.
+
+        Operands of a pointwise operation have one size, and so have a state and its new row: both
+        are checked before the loop. Other arrays may differ, and a loop over the elements of one
+        would run past the end of another.
+        """
+        op = self.op
+        states = [*op.inner_taps(), *([v] for v in op.inner_carries())]
+        results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
+        flags = results[0].type.broadcastable
+        above: dict[Variable, Variable] = {}
+
+        def root(v: Variable) -> Variable:
+            while v in above:
+                v = above[v]
+            return v
+
+        def tie(variables: list[Variable]) -> None:
+            for v in variables[1:]:
+                a, b = root(variables[0]), root(v)
+                if a is not b:
+                    above[b] = a
+
+        for row, slot in zip(results, states, strict=False):
+            tie([row, *slot])
+        for node in op.body.nodes:
+            if kind_of(node) == "pointwise":
+                around = [*node.inputs, *node.outputs]
+                tie([v for v in around if v.type.broadcastable == flags])
+        return [k for k, v in enumerate(results) if root(v) is not root(results[0])]
+
     def _node_obstacle(self, node: Apply, tied: set[Variable], flags: Any) -> str | None:
         kind = kind_of(node)
         output = node.outputs[0]
@@ -136,9 +168,11 @@ class _Interchange:
             elif kind_of(node) in ("pointwise", "indexed"):
                 inner._check_node(node)
         results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
-        dims = states[0].dims
-        computed = [v for v in dict.fromkeys(results) if v not in inner.bound]
-        space = collapse(inner, computed, dims, [], computed=True)
+        self._check_sizes(inner, results)
+        # the rows before the first step and results that are just read count as well: strided
+        # ones keep their dimensions apart
+        read = [v for slot in op.inner_taps() for v in slot] + op.inner_carries()
+        space = collapse(inner, list(dict.fromkeys([*results, *read])), states[0].dims)
         with ExitStack() as stack:
             index = lowering.block._open(stack, space, label=f"{op} by elements")
             memo: dict[Any, Any] = {}
@@ -148,6 +182,23 @@ class _Interchange:
                 self._step(inner, states, index, dict(memo), loop)
             self._finals(states, index, loop)
         b.flush_guards()
+
+    def _check_sizes(self, inner: Block, results: list[Variable]) -> None:
+        """What a step gives must be of the size of the rows that it is stored in."""
+        b, lowering = self.b, self.lowering
+        for position, (variable, wanted) in enumerate(
+            zip(results, row_sizes(lowering), strict=True)
+        ):
+            dims = inner.dims(variable)
+            for have, want in zip(dims, wanted, strict=True):
+                if not inner.same(have, want):
+                    b.check(
+                        b.eq(have, want),
+                        "scan_shape",
+                        lowering.node,
+                        (b.const(0), *dims, *wanted),
+                        (position, len(wanted)),
+                    )
 
     def _invariants(self, inner: Block, index: tuple[Value, ...], memo: dict[Any, Any]) -> None:
         """Elements of what does not change, before the loop over time."""
@@ -211,6 +262,27 @@ class _Interchange:
             for k in range(keep):
                 row = row_at(self.b, state.last, self.b.const(keep - 1 - k))
                 self.b.store(row, index, final[k])
+
+
+def row_sizes(lowering: ScanLowering) -> list[tuple[Value, ...]]:
+    """The sizes of the rows that results are stored in, by result."""
+    sizes = [state.dims for state in lowering.states]
+    for trace in lowering.outs:
+        assert isinstance(trace, View)
+        sizes.append(trace.dims[1:])
+    return sizes
+
+
+def one_size(lowering: ScanLowering, form: Pointwise) -> Value | None:
+    """Whether rows that need not be of one size are; None if all are known to be."""
+    b, sizes = lowering.b, row_sizes(lowering)
+    condition = None
+    for position in form.apart():
+        for have, want in zip(sizes[position], sizes[0], strict=True):
+            if not lowering.block.same(have, want):
+                equal = b.eq(have, want)
+                condition = equal if condition is None else b.and_(condition, equal)
+    return condition
 
 
 def row_at(b: Any, view: View, step: Value) -> View:

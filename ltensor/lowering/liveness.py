@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ltensor.lowering.parallel import operands
-from ltensor.lowering.program import If, Loop, Program, Value, walk
+from ltensor.lowering.program import If, Loop, Program, Value, operands, walk
 
 #: what reads or writes memory behind an address and does not keep the address
 _USERS = frozenset(("load", "store", "memcpy", "call", "call_pointer", "prefetch"))

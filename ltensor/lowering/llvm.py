@@ -347,7 +347,8 @@ class Renderer(InstructionText):
         else:
             span = self.put(f"sub i64 {extent}, {begin}")
             whole = self.put(f"add i64 {begin}, {self.put(f'and i64 {span}, {-step}')}")
-        stores = streams.streamed(loop, analysis)
+        # rows inside a loop are seldom that long, and the code is half as long again
+        stores = [] if self.depth else streams.streamed(loop, analysis)
         if stores and not (begin + whole).isdigit():
             limit, large = streams.boundary(self, stores, self.lanes, begin, whole)
             self.past_cache = True

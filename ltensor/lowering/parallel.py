@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.program import If, Loop, Program, Scope, Value, walk
+from ltensor.lowering.program import (
+    If,
+    Loop,
+    Program,
+    Scope,
+    Value,
+    operands,
+    root_of,
+    walk,
+)
 
 if TYPE_CHECKING:
     from ltensor.lowering.builder import Builder
@@ -112,22 +121,6 @@ def _outermost(scope: Scope) -> Iterator[Loop]:
             yield from _outermost(entry.orelse)
 
 
-def operands(entry: Any) -> Iterator[Value]:
-    """What a value, loop or branch reads directly."""
-    if isinstance(entry, Loop):
-        yield entry.extent
-        for carry in entry.carries:
-            yield carry.init
-            if carry.next is not None:
-                yield carry.next
-        if entry.stop is not None:
-            yield entry.stop
-    elif isinstance(entry, If):
-        yield entry.condition
-    else:
-        yield from entry.args
-
-
 def _made(entry: Any) -> Iterator[Value]:
     """What an entry defines."""
     if isinstance(entry, Loop):
@@ -175,7 +168,7 @@ def _shared(loop: Loop, uses: _Uses) -> SharedLoop | None:
         for pointer, offset in _written(entry):
             if pointer in varying or offset in varying:
                 continue
-            base = _base(pointer)
+            base = root_of(pointer)
             if base in inside:
                 continue
             if base.op not in ("ensure", "local"):
@@ -213,12 +206,6 @@ def _written(value: Value) -> Iterator[tuple[Value, Value | None]]:
         yield value.args[0], None
     elif value.op == "call":
         yield value.args[_CALLABLE[family(value.attr)]], None
-
-
-def _base(pointer: Value) -> Value:
-    while pointer.op == "ptradd":
-        pointer = pointer.args[0]
-    return pointer
 
 
 def _spread(entries: list[Any], varying: set[Value]) -> bool:

@@ -18,6 +18,28 @@ from typing import Any, NamedTuple
 #: how many numbers a guard may record
 GUARD_WORDS = 2
 
+#: operations that are more than a value: they touch memory, may fail or call
+EFFECTS = frozenset(
+    (
+        "adopt_output",
+        "alloc_output",
+        "call",
+        "call_pointer",
+        "check",
+        "check_flag",
+        "ensure",
+        "grow",
+        "guard",
+        "load",
+        "local",
+        "memcpy",
+        "prefetch",
+        "remembered",
+        "slot",
+        "store",
+    )
+)
+
 
 class Value:
     """One scalar SSA value (or a statement: store, check, call of dtype ``void``)."""
@@ -238,6 +260,29 @@ class Program:
 
     def __str__(self) -> str:
         return "\n".join(_Printer().program(self))
+
+
+def operands(entry: Any) -> Iterator[Value]:
+    """What a value, loop or branch reads directly."""
+    if isinstance(entry, Loop):
+        yield entry.extent
+        for carry in entry.carries:
+            yield carry.init
+            if carry.next is not None:
+                yield carry.next
+        if entry.stop is not None:
+            yield entry.stop
+    elif isinstance(entry, If):
+        yield entry.condition
+    else:
+        yield from entry.args
+
+
+def root_of(pointer: Value) -> Value:
+    """The buffer that an address lies in."""
+    while pointer.op == "ptradd":
+        pointer = pointer.args[0]
+    return pointer
 
 
 def walk(scope: Scope) -> Iterator[Any]:

@@ -12,12 +12,22 @@ of indices of loops inside.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.program import If, Loop, Program, Scope, Value, walk
+from ltensor.lowering.loop_edits import deepen, shift
+from ltensor.lowering.program import (
+    EFFECTS,
+    If,
+    Loop,
+    Program,
+    Scope,
+    Value,
+    operands,
+    root_of,
+    walk,
+)
 
 #: at most so many loops are joined
 LONGEST_GROUP = 12
@@ -25,26 +35,7 @@ LONGEST_GROUP = 12
 BLOCK = 8192
 
 #: what may be done before a loop that stands before it
-_MOVABLE_EFFECTS = frozenset(("check", "alloc_output"))
-_EFFECTS = frozenset(
-    (
-        "adopt_output",
-        "alloc_output",
-        "call",
-        "call_pointer",
-        "check",
-        "check_flag",
-        "ensure",
-        "grow",
-        "guard",
-        "load",
-        "local",
-        "memcpy",
-        "remembered",
-        "slot",
-        "store",
-    )
-)
+_MOVABLE = frozenset(("alloc_output", "check", "ensure"))
 #: what a loop that is joined may have in it besides arithmetic
 _ALLOWED = frozenset(("guard", "load", "store"))
 
@@ -103,7 +94,7 @@ def _eligible(loop: Any) -> bool:
         if isinstance(entry, Loop):
             if entry.stop is not None:
                 return False
-        elif entry.op in _EFFECTS and entry.op not in _ALLOWED:
+        elif entry.op in EFFECTS and entry.op not in _ALLOWED:
             return False
     return True
 
@@ -221,11 +212,11 @@ class _Joiner:
             for e in walk(entry.body) if isinstance(entry, Loop) else (entry,):
                 if not isinstance(e, Value):
                     continue
-                if e.op == "store" and _root(e.args[0]) in touched:
+                if e.op == "store" and root_of(e.args[0]) in touched:
                     return False
-                if e.op == "load" and _root(e.args[0]) in later:
+                if e.op == "load" and root_of(e.args[0]) in later:
                     return False
-                if e.op in _EFFECTS and e.op not in (*_ALLOWED, "check", "check_flag"):
+                if e.op in EFFECTS and e.op not in (*_ALLOWED, "check", "check_flag"):
                     return False
         return True
 
@@ -241,7 +232,7 @@ class _Joiner:
                 writes = entry.op == "store"
                 size = self._row_size(described, entry, extents)
                 dtype = entry.attr if writes else entry.dtype
-                described.accesses.append(Access(_root(entry.args[0]), writes, dtype, size))
+                described.accesses.append(Access(root_of(entry.args[0]), writes, dtype, size))
         self._known[loop, rows] = described
         return described
 
@@ -348,32 +339,16 @@ def _staying(between: list[Any], loops: list[Loop]) -> list[Any] | None:
     for loop in loops:
         if loop.extent in fixed:
             return None
-        if any(v in fixed for e in walk(loop.body) for v in _reads(e)):
+        if any(v in fixed for e in walk(loop.body) for v in operands(e)):
             return None
     return stay
 
 
-def _reads(entry: Any) -> Iterator[Any]:
-    if isinstance(entry, Loop):
-        yield entry.extent
-        for c in entry.carries:
-            yield c.init
-            yield c.next
-    elif isinstance(entry, Value):
-        yield from entry.args
-
-
 def _movable(value: Value) -> bool:
-    return value.op not in _EFFECTS or value.op in _MOVABLE_EFFECTS or value.op == "ensure"
+    return value.op not in EFFECTS or value.op in _MOVABLE
 
 
 # ------------------------------------------------------------------------- what loops touch
-
-
-def _root(pointer: Value) -> Value:
-    while pointer.op == "ptradd":
-        pointer = pointer.args[0]
-    return pointer
 
 
 def _own_rows_only(accesses: list[Access]) -> bool:
@@ -416,29 +391,3 @@ def _block_height(make: Any, head: Scope, loops: list[RowLoop], owner: Any) -> V
     assert longest is not None
     whole = make(head, "div", owner.const(BLOCK), make(head, "max", longest, owner.const(1)))
     return make(head, "max", whole, owner.const(1))
-
-
-def shift(loop: Loop, begin: Value, extent: Value) -> None:
-    """Let a loop run from ``begin`` on, ``extent`` steps."""
-    old = loop.index
-    place = Value("add", "int64", (begin, old), None, loop.body, old.owner)
-    for entry in walk(loop.body):
-        if isinstance(entry, Loop):
-            if entry.extent is old:
-                entry.extent = place
-            for c in entry.carries:
-                c.init = place if c.init is old else c.init
-                c.next = place if c.next is old else c.next
-        elif isinstance(entry, Value) and old in entry.args:
-            entry.args = tuple(place if a is old else a for a in entry.args)
-    loop.body.body.insert(0, place)
-    loop.extent = extent
-    loop.parallel = False
-
-
-def deepen(scope: Scope) -> None:
-    """Set the depths of the scopes inside ``scope``."""
-    for entry in scope.body:
-        if isinstance(entry, Loop):
-            entry.body.depth = scope.depth + 1
-            deepen(entry.body)

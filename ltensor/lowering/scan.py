@@ -147,20 +147,24 @@ class ScanLowering:
         written_out = None if form is not None else small.find(self)
         if written_out is not None:
             self._write_out(written_out)
-        elif form is None:
+            return
+        if form is None:
             self._finish(self._loop())
-        elif form.traffic:
-            self._reserve_last()
+            return
+        condition = interchange.one_size(self, form)
+        if form.traffic:
             row = b.mul(b.size(states[0].dims), dt.item_size(states[0].dtype))
-            with b.if_(b.le(row, interchange.SHORT_ROW)):
+            short = b.le(row, interchange.SHORT_ROW)
+            condition = short if condition is None else b.and_(condition, short)
+        self._reserve_last()
+        if condition is None:
+            self._by_elements(form)
+        else:
+            with b.if_(condition):
                 self._by_elements(form)
             with b.else_():
                 self._copy_last(self._loop())
-            self._finish(None)
-        else:
-            self._reserve_last()
-            self._by_elements(form)
-            self._finish(None)
+        self._finish(None)
 
     def _write_out(self, form: small.Small) -> None:
         """The loop over small arrays, and the general one if sizes are not as assumed."""

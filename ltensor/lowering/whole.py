@@ -24,7 +24,7 @@ from ltensor.lowering.builder import Builder
 from ltensor.lowering.columns import sweep_columns
 from ltensor.lowering.liveness import share_blocks
 from ltensor.lowering.prefetch import prefetch_rows
-from ltensor.lowering.program import Buffer, Program, Value, View
+from ltensor.lowering.program import Buffer, Program, Value, View, root_of
 from ltensor.lowering.row_blocks import join_row_loops
 
 #: words of a random state buffer
@@ -167,6 +167,7 @@ class WholeFunction:
             b.const(size) if size == 1 else b.frame(self.frame.input_dim(number, axis))
             for axis, size in enumerate(kind.shape)
         )
+        b.note_existing(dims)
         view = View(kind.dtype, pointer, dims)
         bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
 
@@ -184,6 +185,7 @@ class WholeFunction:
             b.const(1) if size == 1 else b.raw_load(cell, 2 + axis)
             for axis, size in enumerate(kind.shape)
         )
+        b.note_existing(dims)
         view = View(kind.dtype, pointer, dims)
         bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
 
@@ -289,9 +291,7 @@ class WholeFunction:
 
 def _is_private(pointer: Value) -> bool:
     """Whether a buffer belongs to the call (or is a constant): nobody else writes to it."""
-    while pointer.op == "ptradd":
-        pointer = pointer.args[0]
-    return pointer.op in ("ensure", "slot", "alloc_output", "adopt_output", "table")
+    return root_of(pointer).op in ("ensure", "slot", "alloc_output", "adopt_output", "table")
 
 
 def lower(

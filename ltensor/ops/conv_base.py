@@ -264,7 +264,8 @@ class Frame:
         size = b.size(out.dims)
         totals = b.temporary(self.dtype, [b.const(threads), size])
         share = b.int_divide(b.add(images, threads - 1), b.const(threads))
-        with b.loop(threads, parallel=True, label=label) as part:
+        # sizes inside are those of blocks, not known here: such as pay for threads
+        with b.loop(threads, parallel=True, label=label, inner_steps=b.const(32)) as part:
             with b.loop(size, kind="vector") as loop:
                 b.store(totals, [part.index, loop.index], b.const(0, self.dtype))
             first = b.mul(part.index, share)

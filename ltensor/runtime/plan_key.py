@@ -240,5 +240,6 @@ def _surroundings() -> tuple[str, ...]:
         for name, value in sorted(os.environ.items())
         if name.startswith("LTENSOR_") and not name.startswith(_PLACES)
     ]
-    threads = f"threads={thread_pool.count() > 1}"
+    # some programs are cut into as many parts as there are threads (`Frame.sum_images`)
+    threads = f"threads={thread_pool.count()}"
     return (*jit.identity(), np.__version__, sys.version, threads, *settings)

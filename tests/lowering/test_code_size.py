@@ -116,3 +116,36 @@ def test_the_collector_is_as_it_was(active: bool) -> None:
         assert gc.isenabled() == active
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_sizes_of_an_argument_need_no_check_of_their_product() -> None:
+    """What is in memory can be counted; other products of sizes may wrap."""
+    x, y = T.dmatrix("x"), T.dvector("y")
+    same = ltensor.function([x], [x + 1, x.T * 2])
+    assert "\nbad" not in text_of(same)
+    shared = ltensor.shared(np.zeros((2, 3)))
+    assert "\nbad" not in text_of(ltensor.function([], shared + 1))
+    # as many bytes as elements twice, or sizes of two arrays: checked
+    for f in (
+        ltensor.function([y], T.outer(y, y)),
+        ltensor.function([x, y], T.outer(x[:, 0], y)),
+    ):
+        assert "\nbad" in text_of(f)
+    v = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(same(v)[1], v.T * 2)
+
+
+def test_a_size_left_out_may_hide_any_other() -> None:
+    """An array of no elements may have sizes whose product without the zero does not fit."""
+    x = T.bmatrix("x")
+    f = ltensor.function([x], T.alloc(np.float64(0), x.shape[1], x.shape[1]))
+    empty = np.broadcast_to(np.empty((0, 1), "int8"), (0, 2**40))
+    with pytest.raises((MemoryError, ValueError)):
+        f(empty)
+
+
+def test_rows_inside_a_loop_are_not_written_twice() -> None:
+    """Only what is one long loop has stores that pass the cache besides the usual ones."""
+    x, y = T.dmatrix("x"), T.dvector("y")
+    assert "nontemporal" in text_of(ltensor.function([x], x + 1))
+    assert "nontemporal" not in text_of(ltensor.function([x, y], x + y))

@@ -265,6 +265,23 @@ def test_binomial_arrays(kernels: Kernels) -> None:
         check(kernels, "binomial", lambda r, a=a, b=b: r.binomial(a, b, 300), a, b, kinds=INT_AND_P)
 
 
+def test_one_trial_each_with_a_chance_of_its_own(kernels: Kernels) -> None:
+    """Chances at which u is near a bound go one by one and give NumPy's draws all the same."""
+    drawn = np.random.RandomState(1).random_sample(5000)
+    edges = np.tile([0.0, 1.0, 0.5, 1e-17, 1 - 1e-16, 1e-300, 0.25, 0.75, 1e-9, 1 - 1e-9], 30)
+    # the very u that decides, and its neighbours
+    ties = np.random.RandomState(7).random_sample(900)
+    ties = np.concatenate([ties[:300], 1 - ties[300:600], np.nextafter(1 - ties[600:], 0)])
+    for p in (drawn, edges, ties):
+        n = len(p)
+        for stream in (np.random.RandomState(7), np.random.RandomState(8), extreme_stream(3)):
+            state = rng.pack(stream)
+            for _ in range(2):
+                got = kernels.draw("binomial", state, n, 1, p, kinds=INT_AND_P)
+                same_bits(got, stream.binomial(1, p, n))
+            same_state(state, stream)
+
+
 @pytest.mark.parametrize(
     "lam",
     [0.0, 1e-12, 0.5, 3.0, 9.999, 10.0, 10.5, 12.0, 50.0, 1234.5, 1e6, 1e12, 1e18, 9.22337e18],

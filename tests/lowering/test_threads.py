@@ -55,7 +55,8 @@ def shared_loops(f: Any) -> list[parallel.SharedLoop]:
 
 def jobs() -> int:
     """How many jobs the pool has had."""
-    return ctypes.c_int64.from_address(thread_pool.address("lt_pool_heard")).value
+    # `thread_pool.address` would set the number of threads anew
+    return ctypes.c_int64.from_address(thread_pool._module().address("lt_pool_heard")).value
 
 
 x, y = T.dmatrix("x"), T.dmatrix("y")
@@ -286,6 +287,42 @@ def test_fork_after_use() -> None:
 def test_the_number_of_threads(environment: dict[str, str], expected: int) -> None:
     program = "from ltensor.lowering import thread_pool; print(thread_pool.count())"
     assert int(run(program, **environment)) == expected
+
+
+def test_an_interrupt_while_code_is_made_spoils_no_result() -> None:
+    """What native code asks of Python has no result then: it does without."""
+    out = run(
+        """
+        import numpy as np
+        import ltensor as theano, ltensor.tensor as T
+        from ltensor.lowering import thread_pool
+        from ltensor.lowering.gemm.parts import Products
+        from ltensor.runtime.chunk_compiler import ChunkCompiler
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        v, a, b = T.dvector(), T.dmatrix(), T.dmatrix()
+        x, p, q = np.ones(300_000), np.random.rand(40, 50), np.random.rand(50, 301)
+        f, g = theano.function([v], T.exp(v)), theano.function([a, b], T.dot(a, b))
+
+        def check():
+            for _ in range(2):
+                np.testing.assert_allclose(f(x), np.exp(x))
+                np.testing.assert_allclose(g(p, q), p @ q)
+
+        parts = (thread_pool, "_start"), (Products, "_fill"), (ChunkCompiler, "_code")
+        kept = [getattr(*part) for part in parts]
+        for part in parts:
+            setattr(*part, interrupted)
+        check()
+        for part, function in zip(parts, kept):
+            setattr(*part, function)
+            check()
+        """,
+        LTENSOR_NUM_THREADS="3",
+    )
+    assert out == ""
 
 
 LONG = {

@@ -114,6 +114,7 @@ def test_what_is_compiled_anew(programs: Programs) -> None:
     assert programs.run(factor="0.25")[2], "another constant"
     assert programs.run(LTENSOR_FLAGS="scan.memory_budget=1000")[2], "another flag"
     assert programs.run(LTENSOR_CPU_FEATURES="-avx512f")[2], "another machine"
+    assert programs.run(LTENSOR_NUM_THREADS="61")[2], "another number of threads"
     assert programs.run(version="2")[2], "another version of ltensor"
     for off in ({"LTENSOR_PLANS": "0"}, {"LTENSOR_CACHE": "0"}):
         assert programs.run(**off)[2]

@@ -166,3 +166,75 @@ def test_steps_that_are_not_pointwise_stay(step) -> None:
     for _ in range(3):
         h = g(h)
     np.testing.assert_allclose(f(np.arange(5.0)), h)
+
+
+def rows_of(start, step, n):
+    """The rows of a plain loop over several states."""
+    states, found = list(start), []
+    for _ in range(n):
+        states = step(*states)
+        found.append(states)
+    return [np.stack(rows) for rows in zip(*found, strict=True)]
+
+
+TURNED = {
+    "two states change places": lambda a, b, c: [b, a],
+    "a state stays": lambda a, b, c: [a, b + a],
+    "an array that is just read": lambda a, b, c: [c.T, a],
+    "reversed": lambda a, b, c: [c[::-1], b],
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+@pytest.mark.parametrize("last", [False, True])
+def test_strided_rows_that_no_operation_reads(name: str, last: bool) -> None:
+    """Initial rows and results that are only handed on lie as they do: transposed, for one."""
+    step = TURNED[name]
+    x, y, c = T.dmatrices("xyc")
+    rows, _ = theano.scan(
+        lambda a, b: step(a, b, c * 2), outputs_info=[x.T, T.tanh(y)[::-1]], n_steps=3
+    )
+    results = [r[-1] for r in rows] if last else rows
+    f = theano.function([x, y, c], results, on_unused_input="ignore")
+    # the last row of a state that stays is its first: another loop is left
+    assert "by elements" in text(f) or (last and name == "a state stays")
+    values = [np.random.RandomState(k).randn(4, 4) for k in range(3)]
+    a, b, d = values
+    expected = rows_of([a.T, np.tanh(b)[::-1]], lambda p, q: step(p, q, d * 2), 3)
+    for found, want in zip(f(*values), expected, strict=True):
+        np.testing.assert_allclose(found, want[-1] if last else want, rtol=1e-12)
+
+
+def test_strided_rows_of_a_sequence_as_the_new_rows() -> None:
+    s, x = T.dtensor3("s"), T.dmatrix("x")
+    rows, _ = theano.scan(lambda r, a: r, sequences=s.dimshuffle(0, 2, 1), outputs_info=x)
+    f = theano.function([s, x], rows)
+    value = np.random.RandomState(0).randn(3, 4, 5)
+    np.testing.assert_array_equal(f(value, np.zeros((5, 4))), value.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_states_of_sizes_that_differ(last: bool) -> None:
+    x, y = T.dvectors("xy")
+    rows, _ = theano.scan(lambda a, b: [a * 2, b + 1], outputs_info=[x, y], n_steps=3)
+    f = theano.function([x, y], [r[-1] for r in rows] if last else rows)
+    assert "by elements" in text(f)
+    for m, n in [(3, 3), (3, 50), (50, 3), (0, 4), (4, 0)]:
+        a, b = np.arange(m) + 1.0, np.arange(n) + 0.5
+        expected = rows_of([a, b], lambda p, q: [p * 2, q + 1], 3)
+        for found, want in zip(f(a, b), expected, strict=True):
+            np.testing.assert_array_equal(found, want[-1] if last else want)
+
+
+@pytest.mark.parametrize("step", [lambda a, b, c: [b, a], lambda a, b, c: [c, b]])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_new_rows_of_another_size_are_refused(step, steps: int) -> None:
+    x, y, c = T.dvectors("xyc")
+    rows, _ = theano.scan(lambda a, b: step(a, b, c), outputs_info=[x, y], n_steps=steps)
+    f = theano.function([x, y, c], rows, on_unused_input="ignore")
+    arguments = np.ones(4), np.ones(40), np.ones(3)
+    if steps:
+        with pytest.raises(ValueError, match="shapes must be the same in every step"):
+            f(*arguments)
+    else:
+        assert [r.shape for r in f(*arguments)] == [(0, 4), (0, 40)]

@@ -5,6 +5,7 @@ Lowering layer. Assembles tiles, packing, dot products and loop nests; `dispatch
 
 from __future__ import annotations
 
+import functools
 import re
 
 from ltensor.lowering.gemm.dot import dot_text, dot_tile, has_dot
@@ -80,8 +81,8 @@ def base_text(el: Element, plan: Plan, more: str = "") -> str:
     Notes
     -----
     Its tables ``lt_tiles``, ``lt_scalar_tiles`` and ``lt_parts`` hold the addresses of parts, null
-    at first. External symbol: ``ptr lt_load_<dtype>(ptr slot)``, which fills a slot in and returns
-    what it holds now, or null.
+    at first. External symbol: ``void lt_load_<dtype>(ptr slot, ptr result)``, which fills a
+    slot in and writes the same address to the result.
     """
     tiles, scalar_tiles = tables_types(el, plan)
     tables = (
@@ -155,6 +156,14 @@ def _public(text: str, symbol: str) -> str:
     return text.replace(f"define internal void @{symbol}(", f"define void @{symbol}(")
 
 
+@functools.cache
+def _signatures(el: Element) -> list[tuple[str, str, str]]:
+    """Result, name and parameters of what parts may use of the other modules."""
+    others = Driver(el, Plan.make(el)).strip() + pack_text(el, parted=True) + seek_text(el)
+    others += f"define void @lt_matmul_{el.name}({gemm_params(el)}) {{\n"
+    return re.findall(r"^define (?:internal )?(\w+) @(\w+)\(([^)]*)\)", others, re.M)
+
+
 def _external(el: Element, plan: Plan, body: str) -> str:
     """Declare what a part uses of the other modules."""
     tiles, scalar_tiles = tables_types(el, plan)
@@ -169,12 +178,8 @@ def _external(el: Element, plan: Plan, body: str) -> str:
         for table, kind in tables.items()
         if f"@lt_{table}_{el.name}" in body
     ]
-    others = Driver(el, plan).strip() + pack_text(el, parted=True) + seek_text(el)
-    others += f"define void @lt_matmul_{el.name}({gemm_params(el)}) {{\n"
     defined = set(re.findall(r"^define [^@\n]*@(\w+)\(", body, re.M))
-    for result, symbol, parameters in re.findall(
-        r"^define (?:internal )?(\w+) @(\w+)\(([^)]*)\)", others, re.M
-    ):
+    for result, symbol, parameters in _signatures(el):
         if symbol not in defined and f"@{symbol}(" in body:
             types = ", ".join(p.split()[0] for p in parameters.split(", "))
             lines.append(f"declare {result} @{symbol}({types})")

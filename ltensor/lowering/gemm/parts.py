@@ -8,6 +8,7 @@ threads that do not hold it do without (see `complete`).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from ltensor.lowering.gemm.plan import Plan
 from ltensor.lowering.gemm.seek import PARTS
 from ltensor.lowering.interrupts import no_interrupt
 
-_LOADER = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+_LOADER = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class Products:
@@ -124,14 +125,12 @@ class Products:
         ctypes.c_void_p.from_address(slot).value = address
         return address
 
-    def _load(self, slot: int) -> int | None:
-        """What generated code calls: the address of a part, None if it cannot be had."""
-        try:
-            with no_interrupt():
-                if slot == self._completed:
-                    self.complete()
-                    return None
-                return self._fill(slot, self._slots[slot])
-        except (MemoryError, RecursionError, OSError):
-            # nothing can be raised through generated code, which does without
-            return None
+    def _load(self, slot: int, result: int) -> None:
+        """What generated code calls: writes the address of a part, nothing if it cannot be had."""
+        # nothing can be raised through generated code, which does without
+        with no_interrupt(), contextlib.suppress(MemoryError, RecursionError, OSError):
+            if slot == self._completed:
+                self.complete()
+            else:
+                address = self._fill(slot, self._slots[slot])
+                ctypes.c_void_p.from_address(result).value = address

@@ -41,7 +41,7 @@ class Plan:
 
     shapes: dict[int, tuple[int, ...]]
     block_k: int = 256
-    block_m: int = 256
+    block_m: int = 1024
     direct_bytes: int = 1 << 16
     direct_depth: int = 512
     direct_rows: int = 256

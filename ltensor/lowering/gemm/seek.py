@@ -53,11 +53,15 @@ def _find(el: Element) -> str:
     ask, no = w.fresh("ask"), w.fresh("no")
     w.do(f"br i1 {may}, label %{ask}, label %{no}")
     w.label(ask)
-    found = w.let(f"call ptr @lt_load_{el.name}(ptr %slot)")
+    # a call of Python that is interrupted has no result: what it finds is left in memory
+    place = w.let("alloca ptr")
+    w.do(f"store ptr null, ptr {place}")
+    w.do(f"call void @lt_load_{el.name}(ptr %slot, ptr {place})")
+    found = w.let(f"load ptr, ptr {place}")
     w.do(f"ret ptr {found}")
     w.label(no)
     w.do("ret ptr null")
-    declared = f"declare i32 @PyGILState_Check()\ndeclare ptr @lt_load_{el.name}(ptr)\n"
+    declared = f"declare i32 @PyGILState_Check()\ndeclare void @lt_load_{el.name}(ptr, ptr)\n"
     return declared + w.text()
 
 

@@ -24,6 +24,7 @@ METHOD_PARAMS = {"state": "ptr", "n": "i64", "p": "double", "cache": "ptr"}
 
 LARGE_MEAN = 30.0  # above it inversion gives way to BTPE
 GROUP = 8  # draws of a single trial made together
+NEAR = 2.0**-49  # many times the rounding of exp(log(q)), for q between a half and 1
 
 
 class Cache:
@@ -64,6 +65,7 @@ def emit(m: Module) -> None:
     _by_mean(m, "binomial", "inversion")
     _by_mean(m, "binomial_log1p", "inversion_log1p")
     _fill_bernoulli(m)
+    _fill_bernoulli_each(m)
     _binomial(m)
 
 
@@ -280,6 +282,42 @@ def _fill_bernoulli(m: Module) -> None:
         f.ret()
 
 
+def _fill_bernoulli_each(m: Module) -> None:
+    """Draws of one trial each, every one with its own chance, eight at a time.
+
+    Inversion compares u with exp(log(q)), which is q up to some rounding: only where u lies so
+    close to q that this could matter, or at the top (see `_fill_bernoulli`), the logarithm is
+    taken, by going one draw at a time.
+    """
+    params = {"state": "ptr", "out": "ptr", "n": "i64", "p": "ptr", "cache": "ptr"}
+    with m.function("fill_bernoulli_each", "void", params, local="noinline") as f:
+        state, out, n, chances, cache = f.args(*params)
+        done = f.var("i64", 0)
+        again, single, end = f.label("again"), f.label("single"), f.label("end")
+        f.place(again)
+        start = done.value
+        f.goto_if(start >= n, end)
+        pos = f.load("i32", state, POS_WORD)
+        f.goto_if((pos > KEY_WORDS - 2 * GROUP) | (n - start < GROUP), single)
+        u = doubles(f, state, pos.convert("zext", "i64"), GROUP)
+        p = f.load(f"<{GROUP} x double>", f.at("double", chances, start))
+        is_rare = p <= 0.5
+        q = 1.0 - is_rare.pick(p, 1.0 - p)
+        near = (u > q - NEAR) & (u < q + NEAR)
+        f.goto_if(f.call("llvm.vector.reduce.or.v8i1", near | (u > 1.0 - NEAR)), single)
+        f.store(((u > q) ^ ~is_rare).convert("zext", f"<{GROUP} x i64>"), out, start)
+        f.store(pos + 2 * GROUP, state, POS_WORD)
+        done.value = start + GROUP
+        f.goto(again)
+        f.place(single)
+        chance = f.load("double", chances, start)
+        f.store(f.call("binomial", state, 1, chance, cache), out, start)
+        done.value = start + 1
+        f.goto(again)
+        f.place(end)
+        f.ret()
+
+
 def _binomial(m: Module) -> None:
     params = {
         "state": "ptr",
@@ -300,6 +338,9 @@ def _binomial(m: Module) -> None:
         f.ret_if(n.eq(0), OK)
         with f.when((strials | sp).eq(0) & f.load("i64", trials, zero).eq(1)):
             f.call("fill_bernoulli", state, out, n, f.load("double", p, zero), cache)
+            f.ret(OK)
+        with f.when(strials.eq(0) & sp.eq(1) & f.load("i64", trials, zero).eq(1)):
+            f.call("fill_bernoulli_each", state, out, n, p, cache)
             f.ret(OK)
         with f.count(n) as i:
             count, chance = f.load("i64", trials, i * strials), f.load("double", p, i * sp)

@@ -1,0 +1,33 @@
+"""What those that rearrange the loops of a finished program share."""
+
+from __future__ import annotations
+
+from ltensor.lowering.program import Loop, Scope, Value, walk
+
+
+def shift(loop: Loop, begin: Value, extent: Value) -> None:
+    """Let a loop run from ``begin`` on, ``extent`` steps."""
+    old = loop.index
+    place = Value("add", "int64", (begin, old), None, loop.body, old.owner)
+    for entry in walk(loop.body):
+        if isinstance(entry, Loop):
+            if entry.extent is old:
+                entry.extent = place
+            for c in entry.carries:
+                c.init = place if c.init is old else c.init
+                c.next = place if c.next is old else c.next
+        elif isinstance(entry, Value) and old in entry.args:
+            entry.args = tuple(place if a is old else a for a in entry.args)
+    for c in loop.carries:
+        c.next = place if c.next is old else c.next
+    loop.body.body.insert(0, place)
+    loop.extent = extent
+    loop.parallel = False
+
+
+def deepen(scope: Scope) -> None:
+    """Set the depths of the scopes inside ``scope``."""
+    for entry in scope.body:
+        if isinstance(entry, Loop):
+            entry.body.depth = scope.depth + 1
+            deepen(entry.body)
