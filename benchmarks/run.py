@@ -13,6 +13,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,8 @@ from benchmarks.peer import ENVIRONMENTS, Peer, PeerError, interpreter
 from benchmarks.row import MAKERS, PEERS, Row, all_rows
 from benchmarks.table import Result, judge, print_row, print_summary
 
+#: Between batches of peers with threads: seconds.
+PAUSE = 0.15
 #: A batch of calls takes about so many seconds.
 BATCH = 0.03
 
@@ -138,13 +141,18 @@ class Driver:
         """Interleaved rounds of batches."""
         counts = {}
         for peer, answer in result.first.items():
-            counts[peer] = max(1, min(20000, int(BATCH / max(answer["call"], 1e-8))))
+            # a second processor that has been idle takes its time to come to speed
+            seconds = BATCH if self.options.threads == 1 else 10 * BATCH
+            counts[peer] = max(1, min(20000, int(seconds / max(answer["call"], 1e-8))))
         samples: dict[str, list[float]] = {p: [] for p in counts}
         clock = self.options.clock
         for turn in range(self.options.rounds):
             for peer, calls in counts.items():
                 if result.first[peer]["call"] > 0.5 and turn >= 3:
                     continue
+                if self.options.threads > 1:
+                    # threads of the peer before still look for work: OpenBLAS's for long
+                    time.sleep(PAUSE)
                 try:
                     answer = self.workers[peer].ask("measure", calls, timeout=self.options.timeout)
                     samples[peer].append(answer[clock])

@@ -16,6 +16,8 @@ __all__ = ["FIRST_TEXT", "MOST_THREADS", "WORTH_WAKING", "module_text"]
 MOST_THREADS = 64
 #: how often a worker looks for a job before it sleeps (a pause each, some ten nanoseconds)
 SPINS = 2000
+#: who spins offers the processor to others every so many times (a power of two less one)
+COURTESY = 63
 #: what a chunk should cost at least (picoseconds of the cost model)
 LEAST_CHUNK = 3_000_000
 #: what a job should cost at least if workers have to be woken for it
@@ -87,13 +89,21 @@ listen:
   %seen = phi i64 [ 0, %entry ], [ %seen, %woken ], [ %now, %aside ], [ %now, %left.job ]
   br label %spin
 spin:
-  %n = phi i64 [ 0, %listen ], [ %n.next, %again ]
+  %n = phi i64 [ 0, %listen ], [ %n.next, %again.on ]
   %now.spin = load atomic i64, ptr @lt_pool_heard acquire, align 8
   %news.spin = icmp ne i64 %now.spin, %seen
   br i1 %news.spin, label %news, label %again
 again:
   PAUSE
   %n.next = add i64 %n, 1
+  ; the caller may have to run on this very processor
+  %turn = and i64 %n.next, COURTESY
+  %polite = icmp eq i64 %turn, 0
+  br i1 %polite, label %offer, label %again.on
+offer:
+  %offered = call i32 @sched_yield()
+  br label %again.on
+again.on:
   %patient = icmp ult i64 %n.next, SPINS
   br i1 %patient, label %spin, label %tired
 tired:
@@ -245,7 +255,8 @@ wait:
 spin:
   PAUSE
   %n.next = add i64 %n, 1
-  %long = icmp ugt i64 %n.next, SPINS
+  %turn = and i64 %n.next, COURTESY
+  %long = icmp eq i64 %turn, 0
   br i1 %long, label %yield, label %wait
 yield:
   %yielded = call i32 @sched_yield()
@@ -348,6 +359,7 @@ def module_text() -> str:
     text = text.replace("PAUSE", "call void @llvm.x86.sse2.pause()" if is_x86 else "")
     for word, number in (
         ("SPINS", SPINS),
+        ("COURTESY", COURTESY),
         ("MOST", MOST_THREADS),
         ("PER_THREAD", CHUNKS_PER_THREAD),
         ("LEAST", LEAST_CHUNK),
