@@ -6,11 +6,9 @@ computed for every inner step) form a *chain* and are run as the product of thei
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from ltensor.lowering.program import Carry, If, Loop, Scope, Value, walk
+from ltensor.lowering.program import Carry, If, Loop, Scope, Value, operands, walk
 
 #: statements that must not be repeated for every step of an inner loop
 _STATEMENTS = frozenset(("store", "check", "memcpy", "check_flag", "call", "call_pointer"))
@@ -39,22 +37,6 @@ class Chain:
 def is_independent(loop: Loop) -> bool:
     """Whether the steps may run in any order, or at once."""
     return not loop.carries and loop.stop is None and (loop.parallel or loop.kind == "vector")
-
-
-def operands(entry: Any) -> Iterator[Value]:
-    """The values that an entry of a scope reads (not those that its inner scopes read)."""
-    if isinstance(entry, Loop):
-        yield entry.extent
-        for carry in entry.carries:
-            yield carry.init
-            if carry.next is not None:
-                yield carry.next
-        if entry.stop is not None:
-            yield entry.stop
-    elif isinstance(entry, If):
-        yield entry.condition
-    else:
-        yield from entry.args
 
 
 def _only_loop(scope: Scope) -> Loop | None:

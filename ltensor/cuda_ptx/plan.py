@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ltensor.cuda_ptx.chains import Chain, chain_of, has_chain, is_independent, operands
+from ltensor.cuda_ptx.chains import Chain, chain_of, has_chain, is_independent
 from ltensor.lowering.program import If as Branch
-from ltensor.lowering.program import Loop, Program, Scope, Value, root_of, walk
+from ltensor.lowering.program import Loop, Program, Scope, Value, operands, root_of, walk
 
 _HOST_ONLY = {
     "call": "calls a function of the run time",

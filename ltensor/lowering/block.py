@@ -557,9 +557,8 @@ class Block:
 
     # --------------------------------------------------------------------- nests
 
-    def _emit_nest(self, group: Group) -> None:
-        b = self.b
-        first = group.variables[0]
+    def prepare_group(self, group: Group) -> None:
+        """Check, and evaluate what is read by, the values that a nest stores."""
         self._computing = frozenset(group.variables)
         for variable in group.variables:
             assert variable.owner is not None
@@ -568,6 +567,11 @@ class Block:
                 if kind_of(variable.owner) == "indexed":
                     self.dims(operand)
                 self.prepare(operand)
+
+    def _emit_nest(self, group: Group) -> None:
+        b = self.b
+        first = group.variables[0]
+        self.prepare_group(group)
         dims = self.dims(first)
         targets = {v: self.destination(v, self.dims(v)) for v in group.variables}
         space = collapse(self, group.variables, dims, list(targets.values()))

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.graph import Apply
-from ltensor.lowering.fusion import kind_of
 from ltensor.lowering.nest import collapse
 from ltensor.lowering.partial_results import in_chunks, is_long
 from ltensor.lowering.program import Complex, Value
@@ -125,14 +124,7 @@ def emit_shared_nest(block: Block, group: Group) -> None:
     """Lower a nest that stores values and reduces others over its trailing dimensions."""
     b = block.b
     nodes = group.reductions
-    block._computing = frozenset(group.variables)
-    for variable in group.variables:
-        assert variable.owner is not None
-        block._check_node(variable.owner)
-        for operand in variable.owner.inputs:
-            if kind_of(variable.owner) == "indexed":
-                block.dims(operand)
-            block.prepare(operand)
+    block.prepare_group(group)
     for node in nodes:
         block.prepare(node.inputs[0])
         block._check_node(node)

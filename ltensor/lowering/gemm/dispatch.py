@@ -45,7 +45,7 @@ class CostModel:
     100x100 @ 100x100     0.93       0.98       1.05
     256^3                 1.10       1.32       1.03
     512^3                 1.01       1.18       0.99
-    1024^3                1.00       1.11       0.96
+    1024^3                0.9-1.0    1.03       0.96
     2048^3                0.88       0.92       0.96
     ====================  =========  =========  =========
 
@@ -68,7 +68,8 @@ class CostModel:
         if el.vector_bytes == 64:
             # A library without AVX-512 kernels has half the speed at any size.
             never = not library.is_wide
-            return cls(blas_rows=256, blas_work=1 << (62 if never else 31))
+            large = 30 if el.name == "f32" else 31
+            return cls(blas_rows=256, blas_work=1 << (62 if never else large))
         if el.vector_bytes == 32:
             work = 1 << 18 if el.is_complex else 1 << 29
             return cls(blas_rows=32 if el.is_complex else 256, blas_work=work)
