@@ -7,8 +7,9 @@ thread alone. Workers are started with the first job, spin for some ten microsec
 last one and then sleep; signals are not theirs.
 
 The number of threads is `count()`: the flag ``num_threads``, else ``LTENSOR_NUM_THREADS``, else
-``OMP_NUM_THREADS``, else the processors that this process may use. Where POSIX threads and
-semaphores are not to be had (anything but Linux has not been tried) it is 1.
+``OMP_NUM_THREADS``, else the processors that this process may use (its control group's quota
+counts). Where POSIX threads and semaphores are not to be had (anything but Linux has not been
+tried) it is 1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import ctypes
 import functools
 import os
 import sys
+from pathlib import Path
 
 from ltensor.config import config
 from ltensor.lowering import jit
@@ -51,8 +53,24 @@ def count() -> int:
                 wanted = int(text)
                 break
         else:
-            wanted = len(os.sched_getaffinity(0))
+            wanted = min(len(os.sched_getaffinity(0)), _quota())
     return max(1, min(wanted, MOST_THREADS))
+
+
+@functools.cache
+def _quota(folder: str = "/sys/fs/cgroup") -> int:
+    """How many processors' time the process's control group grants, rounded up.
+
+    A container often sees all processors of its host and may use the time of a few.
+    """
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = " ".join(Path(folder, name).read_text() for name in names).split()
+            if int(words[0]) > 0:
+                return max(1, -(-int(words[0]) // int(words[1])))
+        except (OSError, ValueError, IndexError, ZeroDivisionError):  # no such group, or "max"
+            continue
+    return MOST_THREADS
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -366,3 +367,28 @@ def test_long_sums_are_as_accurate_as_numpys() -> None:
     big = np.float32([1e30, np.inf, 1.0] * 50_000)
     assert theano.function([w], w.sum())(big) == np.inf
     assert np.isnan(theano.function([w], w.sum())(np.append(big, np.float32(-np.inf))))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, thread_pool.MOST_THREADS),
+        ({"cpu.max": "max 100000"}, thread_pool.MOST_THREADS),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        (
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            thread_pool.MOST_THREADS,
+        ),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu.max": "nonsense"}, thread_pool.MOST_THREADS),
+    ],
+)
+def test_the_time_that_a_container_grants(
+    files: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n")
+    assert thread_pool._quota(str(tmp_path)) == expected
