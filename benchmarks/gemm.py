@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 from ltensor.lowering.gemm import blas, dispatch, kernels
 
 SHAPES = [

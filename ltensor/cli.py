@@ -104,7 +104,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    from ltensor.lowering import object_cache
+    from ltensor.lowering.cpu import object_cache
 
     where = object_cache.folder()
     if where is None:

@@ -17,7 +17,7 @@ from typing import Any
 from ltensor import hooks
 from ltensor.errors import ParseError
 from ltensor.ir.text import print_function
-from ltensor.lowering import object_cache
+from ltensor.lowering.cpu import object_cache
 from ltensor.version import __version__
 
 __all__ = ["dump_program", "info", "optimize_file"]
@@ -248,7 +248,7 @@ def _llvmlite() -> str:
 
 
 def _cpu() -> str:
-    from ltensor.lowering.jit import host
+    from ltensor.lowering.cpu.jit import host
 
     machine = host()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -259,7 +259,7 @@ _FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx
 
 
 def _features() -> str:
-    from ltensor.lowering.jit import host
+    from ltensor.lowering.cpu.jit import host
 
     present = {f[1:] for f in host().features.split(",") if f.startswith("+")}
     return " ".join(f for f in _FEATURES if f in present) or "none of those that matter here"

@@ -22,7 +22,7 @@ from ltensor.cuda_ptx.plan import make_plan
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
-from ltensor.lowering import jit, libraries
+from ltensor.lowering.cpu import jit, libraries
 from ltensor.lowering.whole import Lowered, lower
 
 _MAX_THREADS = 1024

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ltensor.cuda_ptx.plan import Kernel, Plan
 from ltensor.cuda_ptx.scalar_text import RECORD_VALUES
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.llvm import Renderer
+from ltensor.lowering.cpu.llvm import Renderer
 from ltensor.lowering.llvm_text import memory_type, scalar_type
 from ltensor.lowering.program import Loop, Value
 

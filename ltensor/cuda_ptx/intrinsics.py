@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ltensor.lowering.intrinsics import base_name
+from ltensor.lowering.cpu.intrinsics import base_name
 
 _FLOAT = frozenset(
     (

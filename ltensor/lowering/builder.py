@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering import block_pool
 from ltensor.lowering.complex_scalar import ComplexArithmetic
+from ltensor.lowering.cpu import block_pool
 from ltensor.lowering.program import (
     Buffer,
     Carry,
@@ -799,7 +799,7 @@ class Builder(ComplexArithmetic):
         finally:
             self.scope = parent
         if parallel and self.threads > 1:
-            from ltensor.lowering.parallel import expected_cost
+            from ltensor.lowering.rewrites.parallel import expected_cost
 
             # now, and not when all is built: what it is made of must stand before the loop
             loop.cost = expected_cost(self, loop, inner_steps)

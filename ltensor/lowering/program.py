@@ -255,7 +255,7 @@ class Program:
     buffers: list[Buffer] = field(default_factory=list)
     #: scan nodes with the number of their steps, as they were lowered
     scans: list[tuple[Any, Value]] = field(default_factory=list)
-    #: loops that threads may share, see `ltensor.lowering.parallel`
+    #: loops that threads may share, see `ltensor.lowering.rewrites.parallel`
     shared_loops: list[Any] = field(default_factory=list)
 
     def __str__(self) -> str:

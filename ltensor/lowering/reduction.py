@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.graph import Apply
 from ltensor.lowering.nest import collapse
-from ltensor.lowering.partial_results import in_chunks, is_long
 from ltensor.lowering.program import Complex, Value
+from ltensor.lowering.rewrites.partial_results import in_chunks, is_long
 
 if TYPE_CHECKING:
     from ltensor.lowering.block import Block

@@ -20,7 +20,7 @@ def lower_region(context: Any, block: Block, node: Apply) -> None:
     """Lower a node of kind ``region`` by its op's ``region_kind``."""
     kind = node.op.region_kind
     if kind == "scan":
-        from ltensor.lowering.scan import lower_scan
+        from ltensor.lowering.loops.scan import lower_scan
 
         lower_scan(context, block, node)
     elif kind == "ifelse":

@@ -17,15 +17,15 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import RandomStateType, TensorType
-from ltensor.lowering import parallel
 from ltensor.lowering.block import Block
-from ltensor.lowering.block_sums import block_sums
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.columns import sweep_columns
-from ltensor.lowering.liveness import share_blocks
-from ltensor.lowering.prefetch import prefetch_rows
 from ltensor.lowering.program import Buffer, Program, Value, View, root_of
-from ltensor.lowering.row_blocks import join_row_loops
+from ltensor.lowering.rewrites import parallel
+from ltensor.lowering.rewrites.block_sums import block_sums
+from ltensor.lowering.rewrites.columns import sweep_columns
+from ltensor.lowering.rewrites.liveness import share_blocks
+from ltensor.lowering.rewrites.prefetch import prefetch_rows
+from ltensor.lowering.rewrites.row_blocks import join_row_loops
 
 #: words of a random state buffer
 STATE_WORDS = 640

@@ -19,7 +19,7 @@ class AddProduct(DeclaredOp):
     """``g`` (m, n) and the product of ``x`` (k, m), transposed, and ``y`` (k, n).
 
     As the update of a loop's carry the products of many steps are taken at once
-    (`ltensor.lowering.deferred`).
+    (`ltensor.lowering.loops.deferred`).
     """
 
     __props__ = ()

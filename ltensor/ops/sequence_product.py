@@ -16,7 +16,7 @@ class SequenceProduct(Dot):
     """`Dot` of a row of a scan's sequence, a vector or a matrix, and a matrix.
 
     In the body of a scan the lowering computes it for a block of steps in one product
-    (`ltensor.lowering.sequence_products`); elsewhere it is a `Dot`.
+    (`ltensor.lowering.loops.sequence_products`); elsewhere it is a `Dot`.
     """
 
     ir_name = "sequence_product"

@@ -2,9 +2,9 @@
 
 A fresh array of some megabytes is made of pages that the system has yet to map, one fault per 4 KiB
 when it is first written: that takes longer than computing a cheap result. Large results therefore
-lie in blocks of `ltensor.lowering.block_pool`. NumPy frees an array's data by the handler that the
-array holds (NEP 49, NumPy 1.22), so such an array owns its data like any other: it may be resized,
-pickled, kept for ever.
+lie in blocks of `ltensor.lowering.cpu.block_pool`. NumPy frees an array's data by the handler that
+the array holds (NEP 49, NumPy 1.22), so such an array owns its data like any other: it may be
+resized, pickled, kept for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ltensor.lowering import block_pool
+from ltensor.lowering.cpu import block_pool
 from ltensor.runtime import layout
 
 #: results of fewer bytes are left to NumPy

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.config import change_flags, flag_values
 from ltensor.ir.function import Function
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 from ltensor.runtime import plans
 from ltensor.runtime.cell import Cell
 from ltensor.runtime.entry import Returns

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ltensor.lowering import jit, libraries
-from ltensor.lowering.interrupts import no_interrupt
+from ltensor.lowering.cpu import jit, libraries
+from ltensor.lowering.cpu.interrupts import no_interrupt
 
 if TYPE_CHECKING:
     from ltensor.lowering.program import Program
@@ -101,7 +101,7 @@ class ChunkCompiler:
         return module.address("chunk")
 
     def _text(self, number: int) -> str:
-        from ltensor.lowering.chunks import render_chunk
+        from ltensor.lowering.cpu.chunks import render_chunk
 
         host = jit.host()
         return render_chunk(self._program(), number, host.vector_bytes, host.has_fma)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ltensor.ir.function import Function
 from ltensor.ir.types import TensorType
-from ltensor.lowering import jit, libraries, thread_pool
+from ltensor.lowering.cpu import jit, libraries, thread_pool
 from ltensor.runtime import entry, support
 from ltensor.runtime.cell import Cell
 from ltensor.runtime.chunk_compiler import ChunkCompiler
@@ -87,7 +87,7 @@ def lower_text(
     function: Function, signature: Signature, returns: entry.Returns
 ) -> tuple[Lowered, str]:
     """The kernel program and the text of the module."""
-    from ltensor.lowering.llvm import render
+    from ltensor.lowering.cpu.llvm import render
     from ltensor.lowering.whole import lower
 
     inputs, outputs = specs(function, signature)

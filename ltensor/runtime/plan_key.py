@@ -25,7 +25,7 @@ import numpy as np
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Constant, Op, Variable
 from ltensor.ir.types import TensorType, Type
-from ltensor.lowering import jit, object_cache, thread_pool
+from ltensor.lowering.cpu import jit, object_cache, thread_pool
 from ltensor.source import Source
 
 __all__ = ["function_key"]

@@ -3,8 +3,8 @@
 A *plan* is what a call needs besides object code: which object it is, what the code's table of
 addresses holds (constants, shared variables), which functions of the run time it calls. It is found
 by the graph before any pass (`ltensor.runtime.plan_key`), so that neither passes nor lowering run.
-Object code and plans lie in one folder (`ltensor.lowering.object_cache`): they are written whole,
-checked when they are read, and the oldest go when there are too many.
+Object code and plans lie in one folder (`ltensor.lowering.cpu.object_cache`): they are written
+whole, checked when they are read, and the oldest go when there are too many.
 
 Not kept: functions that call Python, those with large constants, and those of which somebody wants
 to see the stages (who compiles them says so). ``LTENSOR_PLANS=0`` turns it off, ``LTENSOR_CACHE=0``
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ltensor.lowering import jit, object_cache
+from ltensor.lowering.cpu import jit, object_cache
 from ltensor.runtime import link, plan_key
 from ltensor.runtime.cell import Cell
 

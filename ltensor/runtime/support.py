@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 from ltensor.runtime import array_memory, cell, layout, scalar_arguments
 from ltensor.runtime.enter import enter_text
 

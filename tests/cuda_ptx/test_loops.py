@@ -220,7 +220,7 @@ def test_checks_and_guards_are_reported() -> None:
 def test_a_barrier_that_not_all_reach_is_found() -> None:
     from ltensor.cuda_ptx import emulator
     from ltensor.cuda_ptx.kernel_text import KernelText
-    from ltensor.lowering import jit
+    from ltensor.lowering.cpu import jit
 
     barrier = "@llvm.nvvm.barrier.cta.sync.aligned.all"
     text = f"""define ptx_kernel void @stuck() {{

@@ -9,7 +9,7 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import block_pool
+from ltensor.lowering.cpu import block_pool
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 from ltensor.lowering.gemm import blas, dispatch, kernels
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, SimpleHost
 from ltensor.lowering.gemm.plan import SPLITS, Plan

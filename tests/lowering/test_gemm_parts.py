@@ -10,7 +10,7 @@ import pytest
 
 import ltensor
 import ltensor.tensor as T
-from ltensor.lowering import jit, libraries
+from ltensor.lowering.cpu import jit, libraries
 from ltensor.lowering.gemm import dispatch, kernels, parts
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, SimpleHost
 from ltensor.lowering.gemm.plan import Plan

@@ -14,7 +14,7 @@ import threading
 import pytest
 
 from ltensor.errors import LoweringError
-from ltensor.lowering import intrinsics, jit, object_file
+from ltensor.lowering.cpu import intrinsics, jit, object_file
 
 UNARY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 UNARY_DOUBLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
@@ -62,7 +62,7 @@ def test_host_is_consistent() -> None:
 )
 def test_features_can_be_taken_away(restriction: str, expected: str) -> None:
     program = (
-        "from ltensor.lowering import jit\n"
+        "from ltensor.lowering.cpu import jit\n"
         "h = jit.host()\n"
         "print(h.has_fma, h.has_avx512, h.vector_bytes)\n"
         "v = '<8 x double>'\n"

@@ -9,8 +9,8 @@ import numpy as np
 import ltensor as theano
 import ltensor.tensor as T
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.liveness import share_blocks
 from ltensor.lowering.program import View
+from ltensor.lowering.rewrites.liveness import share_blocks
 
 
 def blocks(f: Any) -> list[int]:

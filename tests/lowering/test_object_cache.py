@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ltensor.lowering import jit, object_cache
+import ltensor
+from ltensor.lowering.cpu import jit, object_cache
 
 TEXT = "define i64 @answer() { ret i64 42 }"
 
@@ -71,3 +72,7 @@ def test_prune_keeps_the_newest(cache: Path) -> None:
     assert object_cache.size() == (10, 1000)
     assert object_cache.prune(999) == 6
     assert sorted(p.name for p in cache.glob("*.o")) == ["6.o", "7.o", "8.o", "9.o"]
+
+
+def test_hashed_sources_are_the_whole_package() -> None:
+    assert Path(ltensor.__file__).parent == object_cache.PACKAGE

@@ -13,8 +13,8 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import block_sums, columns, streams
 from ltensor.lowering.program import Loop
+from ltensor.lowering.rewrites import block_sums, columns, streams
 from ltensor.ops import extrema
 
 SHAPES = [(0, 5), (1, 1), (3, 1), (1, 7000), (7, 3000), (9000, 2), (130, 129), (300, 67), (40, 512)]

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 from ltensor.lowering.gemm import runs
 from ltensor.lowering.gemm.element import SHORT_NAMES, SimpleHost
 

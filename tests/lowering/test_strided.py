@@ -10,7 +10,7 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as tensor
-from ltensor.lowering.strided import STRIDES, windows
+from ltensor.lowering.cpu.strided import STRIDES, windows
 
 DTYPES = ("float32", "float64", "int8", "int16", "bool", "complex64", "complex128", "float16")
 SIZES = (0, 1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 62, 63, 64, 65, 66, 97, 128, 130, 193, 259)

@@ -17,7 +17,8 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import chunks, parallel, thread_pool
+from ltensor.lowering.cpu import chunks, thread_pool
+from ltensor.lowering.rewrites import parallel
 from ltensor.runtime import chunk_compiler
 
 pytestmark = pytest.mark.skipif(not thread_pool.has_threads(), reason="no threads on this system")
@@ -286,7 +287,7 @@ def test_fork_after_use() -> None:
     ],
 )
 def test_the_number_of_threads(environment: dict[str, str], expected: int) -> None:
-    program = "from ltensor.lowering import thread_pool; print(thread_pool.count())"
+    program = "from ltensor.lowering.cpu import thread_pool; print(thread_pool.count())"
     assert int(run(program, **environment)) == expected
 
 
@@ -296,7 +297,7 @@ def test_an_interrupt_while_code_is_made_spoils_no_result() -> None:
         """
         import numpy as np
         import ltensor as theano, ltensor.tensor as T
-        from ltensor.lowering import thread_pool
+        from ltensor.lowering.cpu import thread_pool
         from ltensor.lowering.gemm.parts import Products
         from ltensor.runtime.chunk_compiler import ChunkCompiler
 

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from lowering.vecmath_harness import Array, Compiled, exact_values, ulp_errors
 
-from ltensor.lowering import jit, vecmath
+from ltensor.lowering import vecmath
+from ltensor.lowering.cpu import jit
 
 DTYPES = ("float32", "float64")
 LANES = {"float32": 16, "float64": 8}
@@ -426,7 +427,8 @@ def test_inline_text_is_one_basic_block(name: str) -> None:
 PTX_PROGRAM = """
 import sys
 import llvmlite.binding as llvm
-from ltensor.lowering import jit, vecmath
+from ltensor.lowering.cpu import jit
+from ltensor.lowering import vecmath
 llvm.initialize_all_targets(); llvm.initialize_all_asmprinters()
 dtype = sys.argv[1]
 scalar = {"float32": "float", "float64": "double"}[dtype]

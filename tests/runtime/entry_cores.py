@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 from ltensor.runtime.callable import NativeCallable
 from ltensor.runtime.entry import (
     FrameLayout,

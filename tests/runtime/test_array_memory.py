@@ -12,7 +12,7 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import block_pool
+from ltensor.lowering.cpu import block_pool
 from ltensor.runtime import array_memory
 
 N = 100_000

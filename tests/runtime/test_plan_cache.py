@@ -16,7 +16,7 @@ import ltensor as theano
 import ltensor.tensor as T
 from ltensor import hooks
 from ltensor.config import change_flags
-from ltensor.lowering import object_cache
+from ltensor.lowering.cpu import object_cache
 from ltensor.runtime import plan_key
 from ltensor.runtime.build import Build
 
@@ -25,7 +25,7 @@ PROGRAM = """
 import json, sys
 import numpy as np
 import ltensor as theano, ltensor.tensor as T
-import ltensor.lowering.object_cache as cache
+import ltensor.lowering.cpu.object_cache as cache
 cache.sources = lambda: "{version}"  # these files may be edited while tests run
 {before}
 x = T.dmatrix("x"); w = theano.shared(np.eye(3), "w"); n = theano.shared(np.float64(0), "n")

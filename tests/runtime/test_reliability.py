@@ -371,7 +371,7 @@ _CACHED = """
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN if sys.argv[1] == "full" else signal.SIG_DFL)
     import ltensor as theano, ltensor.tensor as T
-    import ltensor.lowering.object_cache as cache
+    import ltensor.lowering.cpu.object_cache as cache
     cache.sources = lambda: "these"  # files may be edited while tests run
     x = T.dvector("x")
     h, _ = theano.scan(lambda r, s: T.tanh(r + s), sequences=x, outputs_info=[np.float64(0)])

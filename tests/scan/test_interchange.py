@@ -1,4 +1,4 @@
-"""Loops whose step is pointwise, run strip by strip (`ltensor.lowering.interchange`)."""
+"""Loops whose step is pointwise, run strip by strip (`ltensor.lowering.loops.interchange`)."""
 
 from __future__ import annotations
 

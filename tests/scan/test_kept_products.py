@@ -10,8 +10,8 @@ import ltensor.tensor as T
 
 
 def test_room_for_the_packed() -> None:
-    from ltensor.lowering import kept_products
     from ltensor.lowering.gemm import dispatch
+    from ltensor.lowering.loops import kept_products
 
     assert kept_products.COLUMNS == dispatch.KEPT_COLUMNS
 

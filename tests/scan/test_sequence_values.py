@@ -1,4 +1,4 @@
-"""Scalars that a step makes of the sequences alone (`ltensor.lowering.sequence_values`)."""
+"""Scalars that a step makes of the sequences alone (`ltensor.lowering.loops.sequence_values`)."""
 
 from __future__ import annotations
 

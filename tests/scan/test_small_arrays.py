@@ -1,4 +1,4 @@
-"""Loops over small arrays of known sizes, written out in registers (`ltensor.lowering.small`)."""
+"""Loops over small arrays of known sizes, in registers (`ltensor.lowering.loops.small`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import small
+from ltensor.lowering.loops import small
 
 RNG = np.random.default_rng(7)
 

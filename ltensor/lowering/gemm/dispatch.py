@@ -184,7 +184,7 @@ def products(dtype: str, *, single_threaded: bool = True) -> Products:
         holds for the process, so for NumPy as well.
     """
     # Here and not above: the text of the kernels must be available without llvmlite.
-    from ltensor.lowering import jit
+    from ltensor.lowering.cpu import jit
     from ltensor.lowering.gemm.parts import Products
 
     library = blas.find()
@@ -220,7 +220,7 @@ def symbols_of(dtype: str, host: Host) -> list[str]:
 
 def addresses(dtype: str) -> dict[str, int]:
     """Return the addresses of all symbols of `dtype`."""
-    from ltensor.lowering import jit
+    from ltensor.lowering.cpu import jit
 
     return {name: address(name, dtype) for name in symbols_of(dtype, jit.host())}
 

@@ -13,13 +13,13 @@ import ctypes
 import itertools
 from collections.abc import Callable, Iterator
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
+from ltensor.lowering.cpu.interrupts import no_interrupt
 from ltensor.lowering.gemm import kernels
 from ltensor.lowering.gemm.driver import SCALAR_COLUMNS, SCALAR_PITCH, TILE_PITCH, tile_kinds
 from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.plan import Plan
 from ltensor.lowering.gemm.seek import PARTS
-from ltensor.lowering.interrupts import no_interrupt
 
 _LOADER = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 
-from ltensor.lowering import jit, thread_pool
+from ltensor.lowering.cpu import jit, thread_pool
 from ltensor.lowering.gemm import dispatch
 from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import Element

@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from ltensor.errors import LoweringError
-from ltensor.lowering import intrinsics, memory_guard, object_cache, object_file
+from ltensor.lowering.cpu import intrinsics, memory_guard, object_cache, object_file
 
 __all__ = [
     "CompiledModule",

@@ -19,7 +19,7 @@ from ltensor.ops.shape import DimShuffle
 
 if TYPE_CHECKING:
     from ltensor.lowering.block import Block
-    from ltensor.lowering.scan import ScanLowering
+    from ltensor.lowering.loops.scan import ScanLowering
 
 #: rows that are gathered before a product
 ROWS = 128

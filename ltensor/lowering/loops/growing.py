@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
-from ltensor.lowering import block_pool
+from ltensor.lowering.cpu import block_pool
 from ltensor.lowering.program import Buffer, Value, View
 
 if TYPE_CHECKING:
-    from ltensor.lowering.scan import ScanLowering, State
+    from ltensor.lowering.loops.scan import ScanLowering, State
 
 #: bytes that the traces of a loop take at first, and the fewest rows
 FIRST_BYTES, FIRST_ROWS = 64 << 10, 16

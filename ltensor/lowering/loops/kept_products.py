@@ -23,7 +23,7 @@ from ltensor.ops.sequence_product import SequenceProduct
 from ltensor.ops.shape import DimShuffle
 
 if TYPE_CHECKING:
-    from ltensor.lowering.scan import ScanLowering
+    from ltensor.lowering.loops.scan import ScanLowering
 
 #: dtypes whose products take packed matrices
 DTYPES = ("float32", "float64")

@@ -15,8 +15,8 @@ from ltensor.ops.linalg import emit_product
 from ltensor.ops.sequence_product import SequenceProduct
 
 if TYPE_CHECKING:
-    from ltensor.lowering.kept_products import Kept, KeptProducts
-    from ltensor.lowering.scan import ScanLowering
+    from ltensor.lowering.loops.kept_products import Kept, KeptProducts
+    from ltensor.lowering.loops.scan import ScanLowering
 
 #: rows of a block
 ROWS = 64

@@ -3,7 +3,7 @@
 An array of a few elements whose sizes are known when compiling needs no memory: each of its
 elements is a scalar value, operations are written out element by element, and a state of such
 elements stays in registers from step to step. `Body` does this to a Function;
-`ltensor.lowering.small` decides for which loops.
+`ltensor.lowering.loops.small` decides for which loops.
 
 Divisions and functions of neighbouring elements are still computed in lanes: see `pack`.
 """

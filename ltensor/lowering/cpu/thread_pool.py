@@ -23,9 +23,9 @@ import sys
 from pathlib import Path
 
 from ltensor.config import config
-from ltensor.lowering import jit
-from ltensor.lowering.interrupts import no_interrupt
-from ltensor.lowering.pool_text import FIRST_TEXT, MOST_THREADS, WORTH_WAKING, module_text
+from ltensor.lowering.cpu import jit
+from ltensor.lowering.cpu.interrupts import no_interrupt
+from ltensor.lowering.cpu.pool_text import FIRST_TEXT, MOST_THREADS, WORTH_WAKING, module_text
 
 __all__ = ["DECLARATIONS", "MOST_THREADS", "WORTH_WAKING", "address", "count", "words"]
 

@@ -10,11 +10,11 @@ import platform
 from typing import TYPE_CHECKING
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.lanes import LaneAnalysis
+from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.program import Loop, Value
 
 if TYPE_CHECKING:
-    from ltensor.lowering.llvm import Renderer
+    from ltensor.lowering.cpu.llvm import Renderer
 
 #: bytes of a result from which on stores pass the cache: a quarter less time from there on, and up
 #: to a third more for results of a quarter of it

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.loop_edits import deepen, shift
 from ltensor.lowering.program import (
     EFFECTS,
     If,
@@ -28,6 +27,7 @@ from ltensor.lowering.program import (
     root_of,
     walk,
 )
+from ltensor.lowering.rewrites.loop_edits import deepen, shift
 
 #: at most so many loops are joined
 LONGEST_GROUP = 12

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.loop_edits import deepen, shift
 from ltensor.lowering.program import EFFECTS, Loop, Scope, Value, View, walk
+from ltensor.lowering.rewrites.loop_edits import deepen, shift
 
 #: rows of a sweep: with two to sixteen, memory was half as fast as with one
 ROWS = 1

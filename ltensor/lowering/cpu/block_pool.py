@@ -16,7 +16,7 @@ import functools
 import os
 import sys
 
-from ltensor.lowering import jit
+from ltensor.lowering.cpu import jit
 
 #: blocks below this size (bytes) are not kept
 SMALL = 16 << 10

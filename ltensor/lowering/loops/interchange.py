@@ -25,7 +25,7 @@ from ltensor.lowering.program import Loop, Value, View
 
 if TYPE_CHECKING:
     from ltensor.lowering.block import Block
-    from ltensor.lowering.scan import ScanLowering, State
+    from ltensor.lowering.loops.scan import ScanLowering, State
 
 #: bodies with more nodes than this keep their states in memory: registers would not suffice
 MOST_NODES = 40

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltensor.lowering.llvm import Renderer
+from ltensor.lowering.cpu.llvm import Renderer
 from ltensor.lowering.llvm_text import lanes_type, scalar_type
 from ltensor.lowering.program import Loop, Program, Value
 

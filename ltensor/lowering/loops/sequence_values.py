@@ -18,7 +18,7 @@ from ltensor.lowering.fusion import is_scalar, kind_of
 from ltensor.lowering.program import Value, View
 
 if TYPE_CHECKING:
-    from ltensor.lowering.scan import ScanLowering
+    from ltensor.lowering.loops.scan import ScanLowering
 
 #: steps of a block: its buffers stay in the first cache
 STEPS = 256

@@ -43,6 +43,10 @@ def folder() -> Path | None:
     return Path(base) / "ltensor"
 
 
+#: the folder of the package `ltensor`
+PACKAGE = Path(__file__).parents[2]
+
+
 @functools.cache
 def sources() -> str | None:
     """A hash of ltensor's source files by path, size and time.
@@ -50,7 +54,7 @@ def sources() -> str | None:
     None if they are no files, or were changed since this process imported some of them.
     """
     found: list[tuple[str, int, int]] = []
-    folders = [str(Path(__file__).parent.parent)]
+    folders = [str(PACKAGE)]
     try:
         while folders:
             with os.scandir(folders.pop()) as entries:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
-from ltensor.lowering import interchange, small
 from ltensor.lowering.block import Block
-from ltensor.lowering.deferred import DeferredProducts
-from ltensor.lowering.growing import ABSENT, GrowingTraces
-from ltensor.lowering.in_place import updated_in_place
-from ltensor.lowering.kept_products import Kept, KeptProducts
+from ltensor.lowering.loops import interchange, small
+from ltensor.lowering.loops.deferred import DeferredProducts
+from ltensor.lowering.loops.growing import ABSENT, GrowingTraces
+from ltensor.lowering.loops.in_place import updated_in_place
+from ltensor.lowering.loops.kept_products import Kept, KeptProducts
+from ltensor.lowering.loops.sequence_products import SequenceProducts
+from ltensor.lowering.loops.sequence_values import SequenceValues
 from ltensor.lowering.program import Complex, Loop, Value, View
-from ltensor.lowering.sequence_products import SequenceProducts
-from ltensor.lowering.sequence_values import SequenceValues
 from ltensor.passes.remarks import remark
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ltensor.lowering import block_pool, jit, thread_pool
+from ltensor.lowering.cpu import block_pool, jit, thread_pool
 
 _compiled: dict[str, jit.CompiledModule] = {}
 

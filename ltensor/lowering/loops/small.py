@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.elements import Body, NotSmall, folded, indices
 from ltensor.lowering.fusion import kind_of
+from ltensor.lowering.loops.elements import Body, NotSmall, folded, indices
 from ltensor.lowering.program import Loop, Value, View, walk
 from ltensor.ops.add_product import AddProduct
 from ltensor.ops.linalg import Dot
@@ -22,7 +22,7 @@ from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.remarks import remark
 
 if TYPE_CHECKING:
-    from ltensor.lowering.scan import ScanLowering, State
+    from ltensor.lowering.loops.scan import ScanLowering, State
 
 #: bodies of more instructions are not written out, nor loops that carry more scalars
 MOST_INSTRUCTIONS = 3000

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.loop_edits import deepen, shift
 from ltensor.lowering.program import Carry, If, Loop, Program, Scope, Value
+from ltensor.lowering.rewrites.loop_edits import deepen, shift
 
 #: elements of a block
 BLOCK = 1024

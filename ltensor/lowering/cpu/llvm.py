@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering import block_pool, streams, strided, thread_pool
-from ltensor.lowering.lanes import LaneAnalysis
+from ltensor.lowering.cpu import block_pool, strided, thread_pool
+from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import (
     InstructionText,
     lanes_type,
@@ -21,8 +21,9 @@ from ltensor.lowering.llvm_text import (
     suffix,
 )
 from ltensor.lowering.program import GUARD_WORDS, Carry, If, Loop, Program, Scope, Value
-from ltensor.lowering.twins import Twin, render_twin
-from ltensor.lowering.twins import find as find_twins
+from ltensor.lowering.rewrites import streams
+from ltensor.lowering.rewrites.twins import Twin, render_twin
+from ltensor.lowering.rewrites.twins import find as find_twins
 
 #: floats that a loop carries in registers with nothing said about where they are afterwards
 MOST_HELD = 8
@@ -231,7 +232,7 @@ class Renderer(InstructionText):
     def render_loop(self, loop: Loop) -> None:
         """A loop, by threads if it pays, in lanes if it may."""
         if loop in self.shared:
-            from ltensor.lowering.chunks import render_shared
+            from ltensor.lowering.cpu.chunks import render_shared
 
             render_shared(self, self.shared[loop])
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering import strided
+from ltensor.lowering.cpu import strided
 from ltensor.lowering.program import If, Loop, Scope, Value, walk
 
 #: what runs in one lane only

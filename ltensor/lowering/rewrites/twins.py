@@ -12,12 +12,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ltensor.lowering.lanes import SERIAL_ONLY
+from ltensor.lowering.cpu.lanes import SERIAL_ONLY
 from ltensor.lowering.llvm_text import literal, scalar_type
 from ltensor.lowering.program import If, Loop, Program, Scope, Value
 
 if TYPE_CHECKING:
-    from ltensor.lowering.llvm import Renderer
+    from ltensor.lowering.cpu.llvm import Renderer
 
 #: what ties a nest to its place: checks, allocations, calls, Python
 _TIED = (SERIAL_ONLY - {"ptradd"}) | {"guard", "frame", "table"}
@@ -118,7 +118,7 @@ def find(program: Program) -> dict[Loop, Twin]:
 
 def render_twin(renderer: Renderer, loop: Loop, twin: Twin) -> None:
     """Call the function of a nest, which is written when the first one is met."""
-    from ltensor.lowering.nest_renderer import NestRenderer
+    from ltensor.lowering.cpu.nest_renderer import NestRenderer
 
     if twin.name not in renderer.functions:
         inner = NestRenderer(renderer.program, renderer.vector_bytes, renderer.fma, twin.given)

@@ -8,11 +8,11 @@ it is first wanted: who never calls with large arrays never pays for it.
 
 from __future__ import annotations
 
-from ltensor.lowering import block_pool, thread_pool
-from ltensor.lowering.llvm import Renderer
+from ltensor.lowering.cpu import block_pool, thread_pool
+from ltensor.lowering.cpu.llvm import Renderer
 from ltensor.lowering.llvm_text import scalar_type
-from ltensor.lowering.parallel import WORTH_SHARING, SharedLoop
 from ltensor.lowering.program import Program, Value, walk
+from ltensor.lowering.rewrites.parallel import WORTH_SHARING, SharedLoop
 
 #: chunks of vector loops are a multiple of so many steps: whole vectors, whole cache lines
 GRAIN = 64

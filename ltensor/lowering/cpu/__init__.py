@@ -1,0 +1,1 @@
+"""The CPU's side: LLVM IR of a kernel program, machine code, the object cache, threads, memory."""

@@ -1,0 +1,1 @@
+"""Finished kernel programs rearranged for a CPU: blocks of rows, shared memory, threads."""
