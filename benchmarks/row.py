@@ -47,6 +47,15 @@ MAKERS = {"c_fast": "c", "lt_one": "lt"}
 GRAPH_PEERS = ("jax", "pytensor", "pytensor_c", "torch", "inductor")
 
 
+def makers(*functions: Maker) -> dict[str, Maker]:
+    """The makers ``lt``, ``c``, ``numpy_``, ... by peer; PyTensor's and PyTorch's run twice."""
+    by_peer = {function.__name__.rstrip("_"): function for function in functions}
+    for peer, other in (("pytensor", "pytensor_c"), ("torch", "inductor")):
+        if peer in by_peer:
+            by_peer[other] = by_peer[peer]
+    return by_peer
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table.

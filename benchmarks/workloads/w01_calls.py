@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.row import Data, Row, Work
+from benchmarks.row import Data, Row, Work, makers
 from benchmarks.torch_work import without_gradients
 
 
@@ -101,17 +101,7 @@ def c(d: Data) -> Work:
     return work
 
 
-PEERS = {
-    "lt": lt,
-    "c": c,
-    "numba": numba,
-    "jax": jax,
-    "pytensor": pytensor,
-    "pytensor_c": pytensor,
-    "torch": torch,
-    "inductor": torch,
-    "numpy": numpy_,
-}
+PEERS = makers(lt, c, numba, jax, pytensor, torch, numpy_)
 
 
 def nothing(rng: np.random.Generator) -> Data:

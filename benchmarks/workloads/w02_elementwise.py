@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.row import Data, Row, Work
+from benchmarks.row import Data, Row, Work, makers
 from benchmarks.torch_work import without_gradients
 
 
@@ -150,18 +150,8 @@ def floor(d: Data, past_cache: bool) -> Work:
 def row(which: str, n: int, graph: float, c_target: float, label: str) -> Row:
     """A row, beside what moving its bytes takes."""
     large = n != 100_000
-    peers = {
-        "lt": lt,
-        "c": c,
-        "numba": numba,
-        "jax": jax,
-        "pytensor": pytensor,
-        "pytensor_c": pytensor,
-        "torch": torch,
-        "inductor": torch,
-        "numpy": numpy_,
-        "floor": partial(floor, past_cache=large),
-    }
+    peers = makers(lt, c, numba, jax, pytensor, torch, numpy_)
+    peers["floor"] = partial(floor, past_cache=large)
     return Row(
         "W02",
         f"{which} {label}",

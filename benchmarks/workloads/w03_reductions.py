@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.row import Data, Row, Work
+from benchmarks.row import Data, Row, Work, makers
 from benchmarks.torch_work import without_gradients
 
 WHOLE = ("sum of squares", "variance", "argmax")
@@ -276,18 +276,7 @@ def floor(d: Data) -> Work:
     return kernels.call("limits", "read_all", x, x.size)
 
 
-PEERS = {
-    "lt": lt,
-    "c": c,
-    "numba": numba,
-    "jax": jax,
-    "pytensor": pytensor,
-    "pytensor_c": pytensor,
-    "torch": torch,
-    "inductor": torch,
-    "numpy": numpy_,
-    "floor": floor,
-}
+PEERS = makers(lt, c, numba, jax, pytensor, torch, numpy_, floor)
 
 
 def without(*names: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.row import Data, Row, Work
+from benchmarks.row import Data, Row, Work, makers
 
 N, D = 400, 784
 RATE = 0.1
@@ -188,18 +188,7 @@ def floor(d: Data) -> Work:
     return work
 
 
-PEERS = {
-    "lt": lt,
-    "c": c,
-    "numba": numba,
-    "jax": jax,
-    "pytensor": pytensor,
-    "pytensor_c": pytensor,
-    "torch": torch,
-    "inductor": torch,
-    "numpy": numpy_,
-    "floor": floor,
-}
+PEERS = makers(lt, c, numba, jax, pytensor, torch, numpy_, floor)
 
 ROWS = [
     Row(

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.row import Data, Row, Work
+from benchmarks.row import Data, Row, Work, makers
 
 BATCH = 64
 RATE = 0.05
@@ -190,14 +190,7 @@ def floor(d: Data) -> Work:
     return kernels.call("limits", "peak_f32", WORK, result=ctypes.c_double)
 
 
-PEERS = {
-    "lt": lt,
-    "jax": jax,
-    "torch": torch,
-    "inductor": torch,
-    "numpy": numpy_,
-    "floor": floor,
-}
+PEERS = makers(lt, jax, torch, numpy_, floor)
 
 ROWS = [
     Row(

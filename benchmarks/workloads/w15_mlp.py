@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from benchmarks.row import Data, Row, Work
+from benchmarks.row import Data, Row, Work, makers
 
 BATCH = 128
 SIZES = (784, 512, 512, 10)
@@ -190,17 +190,7 @@ def floor(d: Data) -> Work:
     return kernels.call("limits", "peak_f32", WORK, result=ctypes.c_double)
 
 
-PEERS = {
-    "lt": lt,
-    "c": c,
-    "jax": jax,
-    "pytensor": pytensor,
-    "pytensor_c": pytensor,
-    "torch": torch,
-    "inductor": torch,
-    "numpy": numpy_,
-    "floor": floor,
-}
+PEERS = makers(lt, c, jax, pytensor, torch, numpy_, floor)
 
 ROWS = [
     Row(
