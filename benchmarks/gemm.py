@@ -49,8 +49,8 @@ def harness(dtype: str, library: blas.BlasInfo | None) -> jit.CompiledModule:
         letter = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}[short]
         i = f"i{library.int_bits}"
         calls["blas"] = (
-            f"call void @lt_blas_{letter}gemm(i32 101, i32 111, i32 %bt, {i} %M, {i} %N, {i} %K, "
-            f"{alpha}, ptr %A, {i} %ars, ptr %B, {i} %ldb, {beta}, ptr %C, {i} %N)"
+            f"call void @lt_blas_{letter}gemm(i32 101, i32 %at, i32 %bt, {i} %M, {i} %N, {i} %K, "
+            f"{alpha}, ptr %A, {i} %lda, ptr %B, {i} %ldb, {beta}, ptr %C, {i} %N)"
         )
     for name, call in calls.items():
         text += f"""
@@ -59,6 +59,9 @@ entry:
   %plain = icmp eq i64 %bcs, 1
   %bt = select i1 %plain, i32 111, i32 112
   %ldb = select i1 %plain, i64 %brs, i64 %bcs
+  %a.plain = icmp eq i64 %acs, 1
+  %at = select i1 %a.plain, i32 111, i32 112
+  %lda = select i1 %a.plain, i64 %ars, i64 %acs
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %j, %loop ]

@@ -1,6 +1,7 @@
 """Compilation modes: how much is optimized, and what is checked while running.
 
-Theano's names are kept. Linkers are accepted and mean nothing here: there is one way to run.
+Theano's names are kept. There is one way to run; of a linker only counts whether it keeps memory
+between calls (``allow_gc``).
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Mode:
     Parameters
     ----------
     linker : str or object
-        Accepted and ignored.
+        ``'cvm_nogc'`` and others in ``_nogc``, or an object whose ``allow_gc`` is False: the
+        function keeps the memory of its temporaries between calls. Else nothing follows from it.
     optimizer : str, None or object
         ``'fast_run'``, ``'fast_compile'``, ``None`` or ``'None'``; objects count as fast_run.
     """
@@ -79,6 +81,63 @@ class Mode:
         return hash((type(self), str(self.optimizer)))
 
 
+class PerformLinker:
+    """Theano's linker that calls one op after the other; here only ``allow_gc`` means something.
+
+    Parameters
+    ----------
+    allow_gc : bool, optional
+        Whether memory of temporaries is given back after a call; None: ``config.allow_gc``.
+    """
+
+    def __init__(self, allow_gc: bool | None = None, schedule: Any = None) -> None:
+        self.allow_gc = config.allow_gc if allow_gc is None else bool(allow_gc)
+        self.schedule = schedule
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(allow_gc={self.allow_gc})"
+
+
+class VM_Linker(PerformLinker):
+    """Theano's default linker; like `PerformLinker`.
+
+    Raises
+    ------
+    UnsupportedError
+        With a ``callback``, which Theano calls after each op.
+    """
+
+    def __init__(
+        self,
+        allow_gc: bool | None = None,
+        use_cloop: bool = False,
+        callback: Any = None,
+        lazy: bool | None = None,
+        schedule: Any = None,
+        c_thunks: bool | None = None,
+        allow_partial_eval: bool | None = None,
+    ) -> None:
+        super().__init__(allow_gc, schedule)
+        if callback is not None:
+            from ltensor.errors import UnsupportedError
+
+            raise UnsupportedError(
+                "VM_Linker(callback=...) calls Python after each operation, which do not exist in "
+                "one native function. Use theano.printing.Print on the values of interest."
+            )
+        self.use_cloop, self.lazy, self.c_thunks = use_cloop, lazy, c_thunks
+        self.allow_partial_eval = allow_partial_eval
+
+
+def keeps_memory(mode: Mode) -> bool:
+    """Whether functions of this mode keep the memory of their temporaries between calls."""
+    linker = mode.linker
+    if isinstance(linker, str) and linker.endswith("_nogc"):
+        return True
+    allow = getattr(linker, "allow_gc", None)
+    return not (config.allow_gc if allow is None else allow)
+
+
 class DebugMode(Mode):
     """Compiles like FAST_RUN. Theano's cross-checks are the conformance suite's work here."""
 
@@ -87,9 +146,30 @@ class DebugMode(Mode):
 
 
 class MonitorMode(Mode):
-    """Theano's mode with hooks before and after every op: not supported by native code."""
+    """Theano's mode with hooks before and after every op: not supported by native code.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Programs make one when they are imported, and use it when they look for a NaN; so it is the
+    compiling that raises.
+    """
+
+    def __init__(
+        self,
+        pre_func: Any = None,
+        post_func: Any = None,
+        optimizer: Any = "default",
+        linker: Any = None,
+    ) -> None:
+        super().__init__(linker, optimizer)
+        self.pre_func, self.post_func = pre_func, post_func
+
+    @property
+    def level(self) -> str:
+        """None.
+
+        Raises
+        ------
+        UnsupportedError
+        """
         from ltensor.errors import UnsupportedError
 
         raise UnsupportedError(
@@ -106,7 +186,7 @@ predefined_modes: dict[str, Mode] = {
     "JAX": FAST_RUN,
     "NUMBA": FAST_RUN,
 }
-predefined_linkers = {"py", "c", "c|py", "vm", "cvm", "vm_nogc", "cvm_nogc"}
+predefined_linkers = {"py", "c", "c|py", "c|py_nogc", "vm", "cvm", "vm_nogc", "cvm_nogc"}
 predefined_optimizers = {k for k in LEVELS if isinstance(k, str)}
 instantiated_default_mode: Mode | None = None
 

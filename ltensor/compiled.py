@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltensor import hooks
-from ltensor.compile_modes import Mode
+from ltensor.compile_modes import Mode, keeps_memory
 from ltensor.io import In
 from ltensor.ir.function import Function as Graph
 from ltensor.ir.graph import Variable
@@ -268,7 +268,9 @@ class CompiledFunction(NativeCallable):
         return list(self.maker.request.shared)
 
     def free(self) -> None:
-        """Theano's request to free intermediate storage: there is none between calls."""
+        """Give the memory that is kept between calls (``allow_gc=False``) back to the system."""
+        if self._linked.arena is not None:
+            self._linked.arena.free()
 
     def copy(
         self,
@@ -456,6 +458,8 @@ class FunctionMaker:
             [shared.index(v) for v in self.request.updated],
             # values that replace defaults are returned as well, after the outputs proper
             "list" if self.input_updates else self.returns,
+            keeps_memory(self.mode),
+            self.request.lent,
         )
         report = build.run_passes(snapshots=True) if hooks.wants_snapshots() else None
         watched = self.profile is not None or bool(hooks.listeners)

@@ -257,6 +257,13 @@ class Section:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *self.__dict__})
 
+    # There is one set of flags: a copy reads and writes the same.
+    def __copy__(self) -> Section:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Section:
+        return self
+
     def __str__(self) -> str:
         lines = []
         for name in self:

@@ -42,7 +42,7 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
     (
         "linker",
         "cvm",
-        "Kept: ltensor compiles every function natively.",
+        "Functions are compiled natively; those of a linker in _nogc keep their memory.",
         "vm",
         "c|py",
         "py",
@@ -77,7 +77,7 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
         "warn",
         "ignore",
     ),
-    ("allow_gc", True, "Kept: buffers are planned when a function is compiled."),
+    ("allow_gc", True, "False: functions keep the memory of temporaries between calls."),
     (
         "compute_test_value",
         "off",
@@ -227,6 +227,8 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
     ("tensor.cmp_sloppy", 0, "How loosely verify_grad and allclose compare: 0, 1 or 2."),
     ("tensor.insert_inplace_optimizer_validate_nb", -1, "Kept."),
     ("tensor.local_elemwise_fusion", True, "Fuse elementwise operations."),
+    ("optdb.position_cutoff", float("inf"), "Kept."),
+    ("optdb.max_use_ratio", 8.0, "Kept."),
     ("lib.amdlibm", False, "Kept: ltensor has its own math functions."),
     ("lib.cnmem", 0.0, "Kept."),
     (
@@ -256,6 +258,7 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
         ("warn." + name, False, "Kept: about a bug of an old version of Theano.")
         for name in (
             "argmax_pushdown_bug",
+            "identify_1pexp_bug",
             "gpusum_01_011_0111_bug",
             "sum_sum_bug",
             "sum_div_dimshuffle_bug",

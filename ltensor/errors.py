@@ -122,8 +122,11 @@ class IntegerDivisionError(Exception):
     """Two integers are divided while ``config.int_division`` forbids it."""
 
 
-class MethodNotDefined(Exception):
-    """A user's `Op` lacks a method that was needed (``grad``, ``perform``, ...)."""
+class MethodNotDefined(AttributeError):
+    """A user's `Op` lacks a method that was needed (``grad``, ``perform``, ...).
+
+    An AttributeError as well, which is what Theano raises for a missing ``grad``.
+    """
 
 
 class TestValueError(Exception):

@@ -17,13 +17,14 @@ from ltensor.explanation import (
     KeptRecord,
     LoopRecord,
     RemarkRecord,
+    UpdateRecord,
 )
 from ltensor.ir.dtypes import item_size
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.formula import Formulas, Size, number, product
-from ltensor.lowering.program import Buffer, Loop, Scope
+from ltensor.lowering.program import Buffer, Loop, Scope, UpdateNote
 from ltensor.ops.scan import Scan
 from ltensor.passes.remarks import Remark, Slot, Who, key_of, op_name, unique
 
@@ -164,13 +165,18 @@ class _Explainer:
             loop = gone.setdefault(remark.key, LoopRecord(remark.key[1], _told(remark).line))
             loop.remarks.append(_told(remark))
         buffers = [self._buffer(b) for b in self.program.buffers if not _is_nothing(b)]
-        return Explanation(self.function.name, buffers, [*loops, *gone.values()], others)
+        updates = list(map(self._update, self.program.updates))
+        return Explanation(self.function.name, buffers, [*loops, *gone.values()], others, updates)
+
+    def _update(self, note: UpdateNote) -> UpdateRecord:
+        size = self.formulas.bytes(note.dtype, note.dims)
+        return UpdateRecord(str(note.shared), note.way, size.text, size.number, _line(note.shared))
 
     def _buffer(self, buffer: Buffer) -> BufferRecord:
         size = self.formulas.bytes(buffer.dtype, buffer.dims)
         returned = buffer.pointer.op in ("alloc_output", "adopt_output")
-        lifetime = "returned" if returned else "call"
-        if lifetime == "call":
+        lifetime = "returned" if returned else "call" if self.program.arena is None else "function"
+        if not returned:
             scope: Scope | None = buffer.pointer.scope
             while scope is not None and not isinstance(scope.holder, Loop):
                 scope = scope.parent

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["BufferRecord", "Explanation", "KeptRecord", "LoopRecord", "RemarkRecord"]
+__all__ = [
+    "BufferRecord",
+    "Explanation",
+    "KeptRecord",
+    "LoopRecord",
+    "RemarkRecord",
+    "UpdateRecord",
+]
 
 
 @dataclass
@@ -28,7 +35,8 @@ class BufferRecord:
     reason : str
         Why it exists.
     lifetime : str
-        ``returned``, ``call`` (freed when the call ends) or ``loop NAME`` (allocated there, once).
+        ``returned``, ``call`` (given back when the call ends), ``function`` (kept between calls,
+        with ``allow_gc=False``) or ``loop NAME`` (allocated there, once).
     line : str
         The user's line, ``file.py:12``; empty if it is not known.
     block : int or None
@@ -116,6 +124,41 @@ class LoopRecord:
         return None if None in known else sum(n for n in known if n is not None)
 
 
+#: what `UpdateRecord.way` means, in the report
+WAYS = {
+    "in place": "updated in place",
+    "exchange": "computed in a buffer, which takes the old value's place if it is large and nobody "
+    "else knows that, else copied",
+    "copy": "copied from where it is computed",
+    "store": "stored",
+}
+
+
+@dataclass
+class UpdateRecord:
+    """How a shared variable gets its new value when the call has succeeded.
+
+    Attributes
+    ----------
+    name : str
+    way : str
+        ``'in place'``: its elements are written where the old ones are (unless the run finds that
+        memory which is read overlaps); ``'exchange'``: it is computed in a buffer that takes the
+        place of the old value if it has 64 KB and more and nobody has borrowed the array, and is
+        copied otherwise; ``'copy'``: from a buffer that stays the call's; ``'store'``: one element.
+    formula : str
+        Bytes of the new value.
+    bytes : int or None
+    line : str
+    """
+
+    name: str
+    way: str
+    formula: str
+    bytes: int | None
+    line: str
+
+
 @dataclass
 class Explanation:
     """What `CompiledFunction.explain` returns; ``str()`` is the report.
@@ -128,12 +171,14 @@ class Explanation:
         Outermost first, in the order in which they run; then loops that passes did away with.
     remarks : list of RemarkRecord
         Those on other things than loops.
+    updates : list of UpdateRecord
     """
 
     name: str
     buffers: list[BufferRecord]
     loops: list[LoopRecord]
     remarks: list[RemarkRecord]
+    updates: list[UpdateRecord] = field(default_factory=list)
 
     @property
     def bytes(self) -> int | None:
@@ -167,13 +212,16 @@ def _report(told: Explanation) -> Iterator[str]:
     taken: set[int] = set()
     for b in told.buffers:
         known = "?" if b.bytes is None else f"{b.bytes:,}"
-        where = "" if b.lifetime == "call" else f" [{b.lifetime}]"
+        told_as = {"call": "", "function": " [kept between calls]"}
+        where = told_as.get(b.lifetime, f" [{b.lifetime}]")
         if b.block is not None:
             where += " [in memory of another]" if b.block in taken else ""
             taken.add(b.block)
         yield f"  {b.formula:<{width}}  {known:>12}  {b.reason}{where}"
     if total is None and told.buffers:
         yield "  (?: give sizes, as f.explain(sizes={'x': (100, 3)}), or arguments)"
+    for u in told.updates:
+        yield f"  shared {u.name}: {WAYS[u.way]}"
     for loop in told.loops:
         yield ""
         yield from _loop_report(loop)

@@ -23,7 +23,7 @@ from ltensor.errors import MissingInputError, UnusedInputError
 from ltensor.io import In, Out
 from ltensor.ir.function import Function as Graph
 from ltensor.ir.graph import Constant, Variable, inputs_of, substitute
-from ltensor.ir.types import TensorType
+from ltensor.ir.types import DisconnectedType, NullType, TensorType
 from ltensor.ops.cast import cast
 from ltensor.runtime.entry import Returns
 from ltensor.shared import SharedVariable
@@ -89,8 +89,9 @@ def function(
     _check_duplicates(specs)
     pairs = _pairs(updates)
     given = _pairs(givens)
-    keys, output_list, returns = _outputs(outputs)
+    keys, output_list, returns, lent = _outputs(outputs)
     request = _Request(specs, output_list, pairs, given, no_default_updates, rebuild_strict)
+    request.lent = lent
     request.rebuild()
     _check_unused(specs, request, on_unused_input or config.on_unused_input)
     chosen = get_mode(mode)
@@ -210,10 +211,10 @@ def _pairs(mapping: Any) -> Pairs:
     return result
 
 
-def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], Returns]:
-    """The names of a dict's outputs, the output variables, and what a call returns."""
+def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], Returns, list[int]]:
+    """The names of a dict's outputs, the output variables, what a call returns, who may be lent."""
     if outputs is None:
-        return None, [], "none"
+        return None, [], "none", []
     keys: list[str] | None = None
     returns: Returns
     if isinstance(outputs, dict):
@@ -227,9 +228,12 @@ def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], Returns]:
         returns = "list" if outputs else "none"
     else:
         outputs, returns = [outputs], "value"
-    variables = []
+    variables: list[Variable] = []
+    lent: list[int] = []
     for output in outputs:
         if isinstance(output, Out):
+            if output.borrow:
+                lent.append(len(variables))
             output = output.variable
         if not isinstance(output, Variable):
             raise TypeError(
@@ -237,7 +241,7 @@ def _outputs(outputs: Any) -> tuple[list[str] | None, list[Variable], Returns]:
                 f"{output} of type {type(output)}"
             )
         variables.append(output)
-    return keys, variables, returns
+    return keys, variables, returns, lent
 
 
 def _check_unused(specs: Sequence[In], request: _Request, policy: str) -> None:
@@ -284,7 +288,11 @@ class _Request:
         The targets of ``new_values``.
     shared : list of SharedVariable
         All shared variables that are read or updated.
+    lent : list of int
+        The outputs that may be values of shared variables themselves (``Out(borrow=True)``).
     """
+
+    lent: Sequence[int] = ()
 
     def __init__(
         self,
@@ -343,12 +351,16 @@ class _Request:
         done: set[Variable] = set()
         while True:
             replaced = {k for k, _ in self.givens}
+            # What givens put in is read even where it names a variable that they replace.
             start = [*self.outputs, *self.new_values]
-            start += [v for _, v in self.givens if isinstance(v, Variable)]
+            read = inputs_of(start, blockers=[*self.blockers, *replaced])
+            given = [v for _, v in self.givens if isinstance(v, Variable)]
             fresh = [
                 v
-                for v in inputs_of(start, blockers=self.blockers)
-                if isinstance(v, SharedVariable) and v not in done and v not in replaced
+                for v in dict.fromkeys(
+                    [*(v for v in read if v not in replaced), *inputs_of(given, self.blockers)]
+                )
+                if isinstance(v, SharedVariable) and v not in done
             ]
             if not fresh:
                 return
@@ -441,6 +453,11 @@ class _Request:
 
     @staticmethod
     def _missing(graph: Graph, variable: Variable) -> None:
+        if isinstance(variable.type, (NullType, DisconnectedType)):
+            raise TypeError(
+                f"{variable} cannot be computed: it is a gradient that is not defined, or does "
+                "not exist"
+            )
         for node in graph.nodes:
             if variable in node.inputs:
                 raise MissingInputError(
@@ -504,4 +521,6 @@ def _fit_given(old: Variable, new: Any, strict: bool) -> Variable:
             from ltensor.ops.shape import set_flags
 
             return set_flags(new, kind.broadcastable)
+    if not strict and isinstance(kind, TensorType) and isinstance(new.type, TensorType):
+        return new  # the nodes that read it are made again for its type
     return kind.filter_variable(new)

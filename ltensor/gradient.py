@@ -16,11 +16,13 @@ import numpy as np
 from ltensor.config import config
 from ltensor.errors import DisconnectedInputError, GradientError, NullTypeGradError
 from ltensor.ir import dtypes as dt
+from ltensor.ir.aside import built_aside
 from ltensor.ir.build import as_tensor, constant
-from ltensor.ir.graph import Variable, inputs_of, substitute
+from ltensor.ir.graph import Variable, ancestors, inputs_of, substitute
 from ltensor.ir.types import DisconnectedType, NullType, TensorType
 from ltensor.ops.alloc import arange, second, zeros_like
 from ltensor.ops.arithmetic import add, mul
+from ltensor.ops.copies import tensor_copy
 from ltensor.ops.differentiate import Sweep
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.gradient_control import (
@@ -119,7 +121,8 @@ def grad(
     disconnected_inputs : {'raise', 'warn', 'ignore'}
         For variables the cost does not depend on.
     known_grads : dict, optional
-        Variables and the gradients of the (perhaps implicit) cost with respect to them.
+        Variables and the gradients of the (perhaps implicit) cost with respect to them. They
+        hold as they are, also where ``cost`` or another known variable depends on one.
     return_disconnected : {'zero', 'None', 'Disconnected'}
         What stands for the gradient of an unconnected variable.
     null_gradients : {'raise', 'return'}
@@ -169,7 +172,7 @@ def grad(
         starts[variable] = start
     if cost is not None and cost not in starts:
         starts[cost] = _ones(cost)
-    sweep = Sweep(starts, targets, blocked)
+    sweep = Sweep(starts, targets, blocked, known_grads or ())
     gradients = sweep.run()
     results: list[Any] = []
     for target in targets:
@@ -268,9 +271,10 @@ def Lop(
     outputs, points = _as_list(f), [as_tensor(p) for p in _as_list(eval_points)]
     if len(outputs) != len(points):
         raise ValueError("f and eval_points must have the same length")
-    known: dict[Variable, Variable] = {}
-    for output, point in zip(outputs, points, strict=True):
-        known[output] = add(known[output], point) if output in known else point
+    if len(outputs) > 1:
+        # known gradients replace others: one output may depend on another, or be given twice
+        outputs = [tensor_copy(output) for output in outputs]
+    known = dict(zip(outputs, points, strict=True))
     return grad(
         None,
         wrt,
@@ -298,34 +302,40 @@ def Rop(f: Any, wrt: Any, eval_points: Any, disconnected_outputs: str = "raise")
                 f"Element {position} of wrt and eval_points have mismatched dimensionality: "
                 f"{target.type.ndim} and {point.type.ndim}"
             )
-    results = []
-    for output in outputs:
-        dtype = output.type.dtype
-        if dt.is_discrete(dtype):
-            results.append(zero_gradient(output))
-            continue
-        probe = output.type.make_variable("probe")
-        backward = grad(
-            None,
-            targets,
-            known_grads={output: probe},
-            disconnected_inputs="ignore",
-            return_disconnected="None",
-        )
-        terms = [
-            reduce_sum(mul(g, p)) for g, p in zip(backward, points, strict=True) if g is not None
-        ]
-        if not terms:
-            if disconnected_outputs == "raise":
-                raise DisconnectedInputError(f"{output} does not depend on {targets}")
-            results.append(zeros_like(output))
-            continue
-        total = terms[0] if len(terms) == 1 else add(*terms)
-        forward = grad(total, probe, disconnected_inputs="ignore")
-        if probe in inputs_of([forward]):
-            forward = substitute([forward], {probe: zeros_like(output)})[0]
-        results.append(forward)
+    results = built_aside(
+        lambda: [_forward(output, targets, points, disconnected_outputs) for output in outputs],
+        [*outputs, *targets, *points],
+    )
     return format_as(use_list, use_tuple, results)
+
+
+def _forward(
+    output: Variable, targets: list[Variable], points: list[Variable], disconnected_outputs: str
+) -> Variable:
+    """One entry of `Rop`."""
+    if dt.is_discrete(output.type.dtype):
+        return zero_gradient(output)
+    probe = output.type.make_variable("probe")
+    backward = grad(
+        None,
+        targets,
+        known_grads={output: probe},
+        disconnected_inputs="ignore",
+        return_disconnected="None",
+    )
+    terms = [reduce_sum(mul(g, p)) for g, p in zip(backward, points, strict=True) if g is not None]
+    if not terms:
+        # A gradient that happens to be constant, of a linear function say, still is made
+        # from the targets: its derivative is zero, and nothing is wrong.
+        reads = set(ancestors([output])).intersection(targets)
+        if disconnected_outputs == "raise" and not reads:
+            raise DisconnectedInputError(f"{output} does not depend on {targets}")
+        return zeros_like(output)
+    total = terms[0] if len(terms) == 1 else add(*terms)
+    forward: Variable = grad(total, probe, disconnected_inputs="ignore")
+    if probe in inputs_of([forward]):
+        forward = substitute([forward], {probe: zeros_like(output)})[0]
+    return forward
 
 
 def jacobian(
@@ -461,12 +471,15 @@ def verify_grad(
     inputs = [k.make_variable(f"input {n}") for n, k in enumerate(kinds)]
     output = fun(*inputs)
     value = function(inputs, output, mode=mode, on_unused_input="ignore")
-    loose = any(str(p.dtype) == "float32" for p in points)
-    abs_tol = (1e-3 if loose else 1e-4) if abs_tol is None else abs_tol
-    rel_tol = (1e-3 if loose else 1e-4) if rel_tol is None else rel_tol
+    tolerance = {"float16": 5e-2, "float32": 1e-2}
+    loosest = max(tolerance.get(str(p.dtype), 1e-4) for p in points)
+    abs_tol = loosest if abs_tol is None else abs_tol
+    rel_tol = loosest if rel_tol is None else rel_tol
     for _ in range(n_tests):
         weights = rng.random_sample(np.shape(value(*points))) + 0.5
-        weights = np.asarray(weights, dtype=output.type.dtype)
+        # float64 unless told otherwise: rounding of a float32 sum would drown the differences
+        if cast_to_output_type and output.type.dtype == "float32":
+            weights = weights.astype("float32")
         cost = reduce_sum(mul(constant(weights), output))
         gradients = grad(cost, inputs, disconnected_inputs="ignore")
         analytic = function(inputs, gradients, mode=mode, on_unused_input="ignore")(*points)
@@ -492,3 +505,7 @@ def verify_grad(
                     abs_tol,
                     rel_tol,
                 )
+
+
+# Programs catch the error by this name.
+verify_grad.E_grad = GradientError  # type: ignore[attr-defined]

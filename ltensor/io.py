@@ -42,6 +42,8 @@ class In:
         shared: bool = False,
     ) -> None:
         self.variable = variable
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of an input must be a string, not {name!r}")
         self.name = name if name is not None or not autoname else variable.name
         self.value = value
         self.update = None if update is None else variable.type.filter_variable(update)
@@ -90,7 +92,9 @@ class Out:
     ----------
     variable : Variable
     borrow : bool
-        Whether the result may share memory with internal buffers. Results are always fresh here.
+        Whether the result may share memory with internal buffers: a shared variable that the
+        function does not update is then returned itself, without a copy. All other results are
+        fresh arrays anyhow.
     """
 
     def __init__(self, variable: Variable, borrow: bool = False) -> None:

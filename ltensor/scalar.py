@@ -126,6 +126,7 @@ class ScalarOp:
     """
 
     nin = -1
+    name: str | None = None
 
     def __init__(
         self,
@@ -270,6 +271,13 @@ class _NamedMeta(type):
 
     def __instancecheck__(cls, instance: Any) -> Any:
         return isinstance(instance, ElementwiseOp) and instance.name == cls.ir_name
+
+    def __call__(cls, output_types_preference: Any = None, name: str | None = None) -> Any:
+        """The operation: its types of results are settled."""
+        import ltensor.tensor as T
+
+        found = (getattr(T, cls.ir_name + end, None) for end in ("", "_"))
+        return next((op for op in found if isinstance(op, cls)), T.tensor_copy)
 
 
 class _CastMeta(type):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -70,6 +71,11 @@ def test_change_flags_decorates_nests_and_restores() -> None:
     with pytest.raises(ZeroDivisionError), config.change_flags(floatX="float16"):
         _ = 1 / 0
     assert (config.floatX, config.scan.allow_gc) == (before, False)
+
+
+def test_a_copy_is_the_same_set_of_flags() -> None:
+    for copied in (copy.copy(config), copy.deepcopy(config.scan)):
+        assert copied is config or copied is config.scan
 
 
 def test_a_wrong_flag_changes_none() -> None:

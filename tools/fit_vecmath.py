@@ -140,6 +140,12 @@ TABLES: dict[str, dict[str, tuple[Function, float, float, int]]] = {
             8,
         ),
     },
+    "POW_ATANH": {  # as ATANH, to 2**-42: pow of float32, computed in double precision
+        "f64": (atanh_tail, 0.0, 0.0295, 4),
+    },
+    "POW_EXP2": {  # as EXP2, to 2**-34: likewise
+        "f64": (lambda r: mp.expm1(r * LN2) / r if r else LN2, -0.5001, 0.5001, 6),
+    },
     "ATANH_THIRD": {  # as ATANH, up to s = 1/3: log1p on [0, 1] at once
         "f32": (atanh_tail, 0.0, 0.1112, 4),
         "f64": (atanh_tail, 0.0, 0.1112, 10),

@@ -1,4 +1,4 @@
-"""W03: reductions of float32 arrays, whole and by rows."""
+"""W03: reductions of float32 arrays, whole and by rows; sorts; a transposed copy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.row import Data, Row, Work, makers
 from benchmarks.torch_work import without_gradients
 
 WHOLE = ("sum of squares", "variance", "argmax")
-WRITTEN = ("softmax", "layer norm", "crossentropy")
+WRITTEN = ("softmax", "layer norm", "crossentropy", "sort", "transposed copy")
 
 
 def inputs(which: str, shape: tuple[int, ...], rng: np.random.Generator) -> Data:
@@ -54,6 +54,8 @@ def numpy_(d: Data) -> Work:
         "argmax": x.argmax,
         "argmax of rows": lambda: x.argmax(1),
         "variance of columns": lambda: x.var(0),
+        "sort": lambda: np.sort(x),
+        "transposed copy": lambda: x.T.copy(),
         "logsumexp": logsumexp,
         "softmax": softmax,
         "layer norm": norm,
@@ -76,6 +78,8 @@ def graph(d: Data, theano, T, softmax, xent) -> Work:
         "argmax": x.argmax,
         "argmax of rows": lambda: x.argmax(1),
         "variance of columns": lambda: x.var(0),
+        "sort": lambda: T.sort(x),
+        "transposed copy": lambda: x.T.copy(),
         "logsumexp": lambda: T.log(T.exp(x).sum(1)),
         "softmax": lambda: softmax(x),
         "layer norm": lambda: (
@@ -138,6 +142,8 @@ def jax(d: Data) -> Work:
             "argmax": lambda x: x.argmax(),
             "argmax of rows": lambda x: x.argmax(1),
             "variance of columns": lambda x: x.var(0),
+            "sort": lambda x: jnp.sort(x),
+            "transposed copy": lambda x: x.T.copy(),
             "logsumexp": lambda x: jax.nn.logsumexp(x, axis=1),
             "softmax": lambda x: jax.nn.softmax(x, axis=1),
             "layer norm": norm,
@@ -168,6 +174,8 @@ def torch(d: Data) -> Work:
         "argmax": lambda x: x.argmax(),
         "argmax of rows": lambda x: x.argmax(1),
         "variance of columns": lambda x: x.var(0, correction=0),
+        "sort": lambda x: x.sort().values,
+        "transposed copy": lambda x: x.T.contiguous(),
         "logsumexp": lambda x: x.logsumexp(1),
         "softmax": lambda x: x.softmax(1),
         "layer norm": lambda x: t.nn.functional.layer_norm(x, x.shape[1:]),
@@ -298,12 +306,14 @@ CASES = [
     ("crossentropy", ROWS_, 0.95, 1.1, without("numba")),
     ("argmax of rows", MANY, 0.95, None, without("numba", "c")),
     ("variance of columns", MANY, 0.95, None, without("numba", "c")),
+    ("sort", ROWS_, 0.95, None, without("numba", "c")),
+    ("transposed copy", ROWS_, 0.95, None, without("numba", "c")),
 ]
 
 ROWS = [
     Row(
         "W03",
-        f"{which} {'of rows ' if which in ('logsumexp', 'softmax', 'layer norm') else ''}"
+        f"{which} {'of rows ' if which in ('logsumexp', 'softmax', 'layer norm', 'sort') else ''}"
         f"{' x '.join(map(str, shape)) if len(shape) > 1 else '1e7'}",
         partial(inputs, which, shape),
         peers,

@@ -10,13 +10,14 @@ ABSENT_MODULES: Final[dict[str, str]] = {
     "theano.gpuarray": "its GPU operations have no counterpart; set config.device to 'cuda'",
     "theano.sandbox.cuda": "its GPU operations have no counterpart; set config.device to 'cuda'",
     "theano.sandbox.gpuarray": "it has no counterpart; set config.device to 'cuda'",
+    "theano.typed_list": "there are no symbolic lists; stack tensors, or use theano.scan",
+    "theano.sandbox.multinomial": "draw with MRG_RandomStreams.multinomial or choice",
     "theano.misc.pycuda_init": "there is no PyCUDA bridge; set config.device to 'cuda'",
     "theano.misc.pycuda_utils": "there is no PyCUDA bridge; set config.device to 'cuda'",
 }
 """Modules, with all below them that the table does not list, and why."""
 
 WHY_ABSENT: Final[dict[str, str]] = {
-    "theano.sparse": ABSENT_MODULES["theano.sparse"],
     "theano.d3viz": ABSENT_MODULES["theano.d3viz"],
     "theano.ProfileMode": "it was gone from Theano 1.0; pass profile=True to function",
     "theano.gof.COp": "operations in C have no place here; write perform with NumPy",
@@ -24,6 +25,8 @@ WHY_ABSENT: Final[dict[str, str]] = {
     "theano.gof.TopoOptimizer": "see docs/adding_a_pass.md for how to rewrite graphs",
     "theano.gof.Optimizer": "see docs/adding_a_pass.md for how to rewrite graphs",
     "theano.gof.OpWiseCLinker": "functions are always compiled as a whole",
+    "theano.tensor.iv": "there are i0 and i1",
+    "theano.tensor.jv": "there are j0 and j1",
     "theano.tensor.hstack": "use horizontal_stack or concatenate",
     "theano.tensor.concat": "use concatenate",
     "theano.tensor.fft.rfft": "there are no Fourier transforms; call numpy.fft in an Op",

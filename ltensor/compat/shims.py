@@ -9,7 +9,8 @@ import struct
 import sys
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -118,7 +119,29 @@ def python_int_bitwidth() -> int:
     return struct.calcsize("l") * 8
 
 
-config_var_list: list[Any] = []
+class ConfigVariable:
+    """A flag as Theano's list of all of them holds it: with a full name, and read as a property."""
+
+    def __init__(self, fullname: str) -> None:
+        self.fullname = fullname
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return attrgetter(self.fullname)(config)
+
+    def __set__(self, instance: object, value: Any) -> None:
+        setattr(config, self.fullname.replace(".", "__"), value)
+
+
+class _AllFlags(Sequence[ConfigVariable]):
+    def __len__(self) -> int:
+        return len(list(config))
+
+    def __getitem__(self, index: Any) -> Any:
+        names = list(config)[index]
+        return [*map(ConfigVariable, names)] if isinstance(index, slice) else ConfigVariable(names)
+
+
+config_var_list = _AllFlags()
 
 
 # ------------------------------------------------------------------------- GPU, C compiler
@@ -246,9 +269,50 @@ def detect_nan(fgraph: Any, i: int, node: Any, fn: Any) -> None:
             raise ValueError(f"NaN detected in an output of {node}")
 
 
+def hashtype(self: Any) -> int:
+    """Hash the type of an object: what ops without attributes give as their hash."""
+    kind = type(self)
+    return hash((kind.__name__, kind.__module__))
+
+
 def render_string(string: str, sub: dict[str, Any]) -> str:
     """Fill in a template of C code."""
     return string % sub
+
+
+# ------------------------------------------------------------------------- sparse matrices
+
+enable_sparse = False
+
+
+class SparseType:
+    """The type of no variable: programs ask whether one is sparse."""
+
+    dtype_set: frozenset[str] = frozenset()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise UnsupportedError("theano.sparse", "use dense arrays, or scipy.sparse in an Op")
+
+
+class SparseVariable(SparseType):
+    """The class of no variable."""
+
+
+class SparseConstant(SparseVariable):
+    """The class of no constant."""
+
+
+class SparseSharedVariable(SparseVariable):
+    """The class of no shared variable."""
+
+
+def _is_sparse(x: Any) -> bool:
+    """Whether ``x`` is a matrix of scipy.sparse."""
+    kinds = sys.modules.get("scipy.sparse")
+    return kinds is not None and bool(kinds.issparse(x))
+
+
+# ------------------------------------------------------------------------- tests
 
 
 def disturb_mem() -> None:

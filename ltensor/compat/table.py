@@ -67,6 +67,7 @@ _MODES = _at(
     "predefined_linkers predefined_modes predefined_optimizers register_mode optdb "
     "AddDestroyHandler AddFeatureOptimizer PrintCurrentFunctionGraph DebugMode MonitorMode",
 )
+_LINKERS = _at("ltensor.compile_modes", "PerformLinker VM_Linker")
 _UNUSED = _at("ltensor.errors", "AliasedMemoryError UnusedInputError")
 _FUNCTION = {
     **_at("ltensor", "function"),
@@ -104,6 +105,10 @@ _RAW_RANDOM = _at(
 _CUDA_OFF = _at(
     _SHIMS,
     "cuda_available cuda_enabled cuda_disabled dnn_available dnn_present pygpu_activated use",
+)
+_SPARSE = _at(
+    _SHIMS,
+    "enable_sparse SparseType SparseVariable SparseConstant SparseSharedVariable _is_sparse",
 )
 _NO_GPU = "ltensor has none of Theano's GPU operations; set config.device to 'cuda' instead"
 _CONV = ("ltensor.tensor.nnet",)
@@ -164,6 +169,7 @@ MODULES: Final[dict[str, Module]] = {
     "theano.gradient": Module(
         _at("ltensor.errors", "DisconnectedInputError NullTypeGradError GradientError")
         | _at("ltensor", "Variable ")
+        | _at("ltensor.ir.types", "NullType disconnected_type null_type")
         | _at(_SHIMS, "OrderedDict")
         | _at("ltensor.test_value", "get_debug_values")
         | _at("ltensor.compile_ops", "ViewOp"),
@@ -175,7 +181,10 @@ MODULES: Final[dict[str, Module]] = {
     "theano.configdefaults": Module(
         {**_CONFIG, **_at(_SHIMS, "local_bitwidth python_int_bitwidth")}
     ),
-    "theano.scalar": Module(_SCALAR_TYPES, ("ltensor.scalar",)),
+    "theano.scalar": Module(
+        {**_SCALAR_TYPES, **_at("ltensor.errors", "ComplexError IntegerDivisionError")},
+        ("ltensor.scalar",),
+    ),
     "theano.scalar.basic": Module(
         {**_SCALAR_TYPES, **_at("ltensor.errors", "ComplexError IntegerDivisionError")},
         ("ltensor.scalar",),
@@ -201,11 +210,13 @@ MODULES: Final[dict[str, Module]] = {
             **_at("ltensor.ir.types", "TensorType"),
             "Tensor": "ltensor.ir.types:TensorType",
             **_at("ltensor.printing", "pprint min_informative_str"),
+            **_at(_SHIMS, "hashtype"),  # gone in 1.0.5, but met in programs
         },
         _TENSOR,
     ),
     "theano.tensor.basic": Module(
         {
+            **_at(_SHIMS, "hashtype"),
             "tensor_copy": "ltensor.tensor:tensor_copy",
             **_at("ltensor", "Apply Constant Op Variable"),
             **_at(
@@ -243,7 +254,7 @@ MODULES: Final[dict[str, Module]] = {
     ),
     "theano.tensor.blas": Module({**_at(_SHIMS, "ldflags blas_header_text")}, _TENSOR),
     "theano.tensor.opt": Module(
-        _at("ltensor.tensor", "Assert MakeVector ShapeFeature assert_op"),
+        _at("ltensor.tensor", "Assert MakeVector ShapeFeature Shape_i assert_op make_vector"),
         missing="ltensor's passes are written otherwise; see docs/adding_a_pass.md",
     ),
     "theano.tensor.extra_ops": Module({}, ("ltensor.tensor.extra_ops",)),
@@ -299,6 +310,8 @@ MODULES: Final[dict[str, Module]] = {
             **_at("ltensor.ir.types", "Generic"),
             "FunctionGraph": "ltensor.graph_tools:FunctionGraph",
             "generic": "ltensor.shared:generic",
+            **_LINKERS,
+            **_at(_SHIMS, "hashtype"),
         },
         missing="Theano's rewriting machinery has no counterpart; see docs/adding_a_pass.md",
     ),
@@ -314,14 +327,21 @@ MODULES: Final[dict[str, Module]] = {
     "theano.gof.fg": Module(
         {**_ERRORS_OF_GOF, "FunctionGraph": "ltensor.graph_tools:FunctionGraph"}
     ),
+    "theano.gof.null_type": Module(
+        {"NullType": "ltensor.ir.types:NullType", "null_type": "ltensor.ir.types:null_type"}
+    ),
     "theano.gof.opt": Module(
         missing="Theano's rewriting machinery has no counterpart; see docs/adding_a_pass.md"
     ),
     "theano.gof.toolbox": Module(_at("ltensor.errors", "AlreadyThere")),
     "theano.gof.utils": Module(
-        {**_at("ltensor.errors", "MethodNotDefined"), **_at(_SHIMS, "scratchpad object2 flatten")}
+        {
+            **_at("ltensor.errors", "MethodNotDefined"),
+            **_at(_SHIMS, "hashtype scratchpad object2 flatten"),
+        }
     ),
-    "theano.gof.link": Module(_at(_SHIMS, "raise_with_op")),
+    "theano.gof.link": Module({**_at(_SHIMS, "raise_with_op"), **_LINKERS}),
+    "theano.gof.vm": Module(_LINKERS),
     "theano.gof.params_type": Module(_at(_SHIMS, "ParamsType")),
     "theano.gof.cmodule": Module(_at(_SHIMS, "get_lib_extension")),
     "theano.gof.compilelock": Module(_at(_SHIMS, "get_lock release_lock")),
@@ -381,6 +401,9 @@ MODULES: Final[dict[str, Module]] = {
     "theano.gpuarray": Module(_CUDA_OFF, missing=_NO_GPU),
     "theano.gpuarray.dnn": Module(_CUDA_OFF, missing=_NO_GPU),
     "theano.gpuarray.type": Module(_at(_SHIMS, "list_contexts"), missing=_NO_GPU),
+    # As Theano's without SciPy: programs that can do without ask for enable_sparse.
+    "theano.sparse": Module(_SPARSE, missing=ABSENT_MODULES["theano.sparse"]),
+    "theano.sparse.type": Module(_SPARSE, missing=ABSENT_MODULES["theano.sparse"]),
     "theano.compat": Module({}, (_SHIMS,)),
     "theano.compat.python2x": Module({}, (_SHIMS,)),
     "theano.compat.six": Module({}, ("ltensor.compat.six",)),

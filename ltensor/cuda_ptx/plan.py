@@ -29,6 +29,7 @@ _HOST_ONLY = {
     "remembered": "reads what an earlier call left",
     "alloc_output": "allocates",
     "adopt_output": "allocates",
+    "lend_output": "returns an array of the host",
     "check_flag": "reports an error",
     "frame": "reads the call frame",
     "table": "reads the table of addresses",

@@ -45,6 +45,8 @@ def constant(
         data = np.asarray(value, dtype="int8")
     elif dtype is not None:
         data = np.asarray(value, dtype=dtypes.normalize(dtype))
+    elif isinstance(value, (list, tuple)) and not value:
+        data = np.zeros(0, dtype=config.floatX)  # nothing in it says otherwise
     else:
         data = dtypes.autocast(value)
     if data.dtype == object or data.dtype.name not in dtypes.ALL:

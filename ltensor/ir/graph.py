@@ -252,7 +252,13 @@ class Apply:
             if len(self.outputs) == 1:
                 return self.outputs[0]
             raise AttributeError(f"{self.op}.default_output should be an output index.")
+        if not isinstance(which, int) or not 0 <= which < len(self.outputs):
+            raise AttributeError(f"{self.op}.default_output is {which!r}, no output's index.")
         return self.outputs[which]
+
+    def get_parents(self) -> list[Variable]:
+        """The operands: what a walk up the graph meets next."""
+        return list(self.inputs)
 
     def clone_with_new_inputs(self, inputs: Sequence[Variable], strict: bool = True) -> Apply:
         """The same operation on other inputs.
@@ -294,7 +300,54 @@ class Apply:
 test_value_hook: Callable[[Apply], None] | None = None
 
 
-class Op:
+class PureOp:
+    """How an `Op` makes variables: apart, as programs call ``super(Op, self).__call__(...)``."""
+
+    default_output: int | None = None
+    #: types of the operands and results, for the default `make_node`
+    itypes: Any = None
+    otypes: Any = None
+    #: the test value of a variable (installed by the front end)
+    _get_test_value: Callable[[Any], Any]
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """An Apply of this op; default: check against ``itypes``, make ``otypes``."""
+        if self.itypes is None or self.otypes is None:
+            raise NotImplementedError(
+                f"You can either define itypes and otypes, or implement make_node: {self}"
+            )
+        if len(inputs) != len(self.itypes):
+            raise ValueError(
+                f"We expected {len(self.itypes)} inputs but got {len(inputs)} for {self}."
+            )
+        from ltensor.ir.build import as_tensor
+
+        variables = [as_tensor(value) for value in inputs]
+        for variable, kind in zip(variables, self.itypes, strict=True):
+            if not (variable.type == kind or kind.is_super(variable.type)):
+                raise TypeError(
+                    f"We expected inputs of types '{self.itypes}' but got types "
+                    f"'{[v.type for v in variables]}'"
+                )
+        op: Any = self
+        return Apply(op, variables, [kind.make_variable() for kind in self.otypes])
+
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        return_list = kwargs.pop("return_list", False)
+        node = self.make_node(*inputs, **kwargs)
+        if node.source is None:
+            node.source = capture()
+        if config.compute_test_value != "off" and test_value_hook is not None:
+            test_value_hook(node)
+        if self.default_output is not None:
+            chosen = node.outputs[self.default_output]
+            return [chosen] if return_list else chosen
+        if return_list:
+            return list(node.outputs)
+        return node.outputs[0] if len(node.outputs) == 1 else list(node.outputs)
+
+
+class Op(PureOp):
     """What an Apply does. Immutable; equal by class and ``__props__``.
 
     Users subclass it with ``make_node``, ``perform`` and, as they like, ``grad`` (or ``L_op``),
@@ -302,13 +355,9 @@ class Op:
     """
 
     __props__: ClassVar[tuple[str, ...]] = ()
-    default_output: int | None = None
     #: output index -> list of input indices it is a view of / overwrites
     view_map: ClassVar[dict[int, list[int]]] = {}
     destroy_map: ClassVar[dict[int, list[int]]] = {}
-    #: types of the operands and results, for the default `make_node`
-    itypes: Any = None
-    otypes: Any = None
 
     if TYPE_CHECKING:
         # kinds of ops have attributes of their own
@@ -348,43 +397,6 @@ class Op:
     def regions(self) -> tuple[Function, ...]:
         """Sub-graphs held by this op."""
         return ()
-
-    # ---------------------------------------------------------------- building
-
-    def make_node(self, *inputs: Any) -> Apply:
-        """An Apply of this op; default: check against ``itypes``, make ``otypes``."""
-        if self.itypes is None or self.otypes is None:
-            raise NotImplementedError(
-                f"You can either define itypes and otypes, or implement make_node: {self}"
-            )
-        if len(inputs) != len(self.itypes):
-            raise ValueError(
-                f"We expected {len(self.itypes)} inputs but got {len(inputs)} for {self}."
-            )
-        from ltensor.ir.build import as_tensor
-
-        variables = [as_tensor(value) for value in inputs]
-        for variable, kind in zip(variables, self.itypes, strict=True):
-            if not (variable.type == kind or kind.is_super(variable.type)):
-                raise TypeError(
-                    f"We expected inputs of types '{self.itypes}' but got types "
-                    f"'{[v.type for v in variables]}'"
-                )
-        return Apply(self, variables, [kind.make_variable() for kind in self.otypes])
-
-    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
-        return_list = kwargs.pop("return_list", False)
-        node = self.make_node(*inputs, **kwargs)
-        if node.source is None:
-            node.source = capture()
-        if config.compute_test_value != "off" and test_value_hook is not None:
-            test_value_hook(node)
-        if self.default_output is not None:
-            chosen = node.outputs[self.default_output]
-            return [chosen] if return_list else chosen
-        if return_list:
-            return list(node.outputs)
-        return node.outputs[0] if len(node.outputs) == 1 else list(node.outputs)
 
     # ---------------------------------------------------------- meaning, for all
 

@@ -106,7 +106,8 @@ class TensorType(Type):
     dtype : str
         One of `ltensor.ir.dtypes.ALL`, or ``'floatX'``.
     broadcastable : sequence of bool, or of int/None
-        Theano's pattern (True: the dimension is 1 and stretches), or sizes (None: unknown).
+        Theano's pattern (True or 1: the dimension is 1 and stretches, False or 0: it does not),
+        or sizes (None: unknown).
     name : str, optional
         Only shown.
     """
@@ -123,7 +124,7 @@ class TensorType(Type):
         self.dtype = dtypes.normalize(dtype)
         if shape is None:
             shape = tuple(
-                (1 if size else None) if isinstance(size, (bool, np.bool_)) else size
+                (1 if size else None) if isinstance(size, (bool, np.bool_)) else size or None
                 for size in broadcastable
             )
         self.shape: tuple[int | None, ...] = tuple(shape)
@@ -317,3 +318,4 @@ random_state_type = RandomStateType()
 generic = Generic()
 none_type = NoneType()
 disconnected_type = DisconnectedType()
+null_type = NullType()

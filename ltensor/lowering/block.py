@@ -22,7 +22,7 @@ from ltensor.lowering.fusion import Group, Plan, is_inline, is_scalar, kind_of
 from ltensor.lowering.joined import join_window
 from ltensor.lowering.kernel_context import KernelContext
 from ltensor.lowering.nest import Space, collapse
-from ltensor.lowering.program import Complex, Value, View
+from ltensor.lowering.program import Complex, Value, View, root_of
 from ltensor.lowering.reduction import emit_reduction, emit_shared_nest
 from ltensor.ops.shape_map import ShapeMap
 
@@ -91,6 +91,8 @@ class Block:
         self.joined: dict[Apply, tuple[View, set[int]]] = {}
         #: products of a loop's body -> their right operand as `kept_products` has packed it
         self.kept: Mapping[Apply, Any] = {}
+        #: buffers that have become results
+        self._given: set[Value] = set()
         self._checked: set[Any] = set()
         self._equal: dict[Value, Value] = {}
         # A loop reserves its results before it runs: what their sizes are made of comes first.
@@ -296,6 +298,9 @@ class Block:
 
     def size(self, variable: Variable, axis: int) -> Value:
         """The size of ``variable`` along ``axis``."""
+        return self.b.known_size(self._size(variable, axis))
+
+    def _size(self, variable: Variable, axis: int) -> Value:
         found = self.bound.get(variable)
         if isinstance(found, View):
             return found.dims[axis]
@@ -315,7 +320,7 @@ class Block:
         """All sizes of ``variable``."""
         found = self.bound.get(variable)
         if isinstance(found, View):
-            return found.dims
+            return tuple(map(self.b.known_size, found.dims))
         return tuple(self.size(variable, k) for k in range(variable.type.ndim))
 
     def same(self, a: Value, b: Value) -> bool:
@@ -483,12 +488,13 @@ class Block:
                     continue
                 if self.same(size, reference[1]):
                     continue
-                self.b.check(
-                    self.b.eq(size, reference[1]),
+                self.b.check_sizes(
+                    size,
+                    reference[1],
                     "mismatch",
                     node,
-                    (reference[1], size, *self._all_dims(node)),
-                    (reference[0], k, axis),
+                    values=(reference[1], size, *self._all_dims(node)),
+                    detail=(reference[0], k, axis),
                     shapes_at=2,
                 )
                 self.unify(size, reference[1])
@@ -656,7 +662,27 @@ class Block:
             self.b.store(provider(()), (), value)
             return
         source = self.view(variable)
+        adopt = getattr(provider, "adopt", None)
+        if adopt is not None and self.b.threads and self._is_only(variable, source):
+            adopt(source, source.pointer.attr)
+            self._given.add(source.pointer)
+            # one buffer, not two
+            buffers = self.b.program.buffers
+            old = [k for k, buffer in enumerate(buffers) if buffer.pointer is source.pointer]
+            if old:
+                buffers[old[0]] = buffers.pop()
+            return
         self.copy(provider(source.dims), source)
+
+    def _is_only(self, variable: Variable, view: View) -> bool:
+        """Whether a value has memory of the call that no other result lies in."""
+        pointer = view.pointer
+        if pointer.op != "ensure" or pointer.scope is not self.b.root or pointer in self._given:
+            return False
+        if not view.dense or view.offset is not None:
+            return False
+        others = (self.bound.get(v) for v in self.function.outputs if v is not variable)
+        return all(not isinstance(o, View) or root_of(o.pointer) is not pointer for o in others)
 
 
 def _uniform(constant: Constant) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.complex_scalar import ComplexArithmetic
 from ltensor.lowering.cpu import block_pool
+from ltensor.lowering.known_sizes import KnownSizes
 from ltensor.lowering.program import (
     Buffer,
     Carry,
@@ -69,8 +70,11 @@ class Builder(ComplexArithmetic):
         self.program = Program(name, self.root)
         self.scope = self.root
         self._consts: dict[Any, Value] = {}
+        self._known_sizes = KnownSizes()
         #: sizes of arrays that are in memory when the function begins
         self._existing: dict[tuple[int, ...], tuple[Value, ...]] = {}
+        #: their sizes one by one: none is negative
+        self._lengths: set[Value] = set()
         self._epoch = 0
         self._pending: list[tuple[int, int, int]] = []
         self._open_if: If | None = None
@@ -399,6 +403,8 @@ class Builder(ComplexArithmetic):
             return self.const(table[op], "bool")
         if a is b and not is_float(a.dtype):
             return self.const(op in ("eq", "le", "ge"), "bool")
+        if y == 0 and op in ("ge", "lt") and a in self._lengths:
+            return self.const(op == "ge", "bool")
         return self.pure("cmp", "bool", (a, b), op)
 
     def eq(self, a: Scalar, b: Scalar) -> Any:
@@ -546,8 +552,10 @@ class Builder(ComplexArithmetic):
                 return self.const(float(np.dtype(dtype).type(known)), dtype)
             if dtype == "bool":
                 return self.const(known != 0, "bool")
-            if known == known and (is_signed(dtype) or known >= 0) and dtype[-2:] in ("64", "32"):
-                return self.const(int(known), dtype)
+            if known == known and (is_signed(dtype) or known >= 0):
+                limits = np.iinfo(dtype)
+                if limits.min <= int(known) <= limits.max:
+                    return self.const(int(known), dtype)
         if dtype == "bool":
             return self.ne(a, self.const(0, a.dtype))
         if is_float(a.dtype) and not is_float(dtype) and dt.item_size(dtype) < 8:
@@ -573,6 +581,7 @@ class Builder(ComplexArithmetic):
     def note_existing(self, dims: Sequence[Value]) -> None:
         """An array of these sizes is in memory: those of another of them can be counted."""
         self._existing[self._open_sizes(dims)] = tuple(dims)  # held: an id is for life
+        self._lengths.update(dims)
 
     def _open_sizes(self, dims: Sequence[Value]) -> tuple[int, ...]:
         # a size of the array that was left out might be 0, and the others anything
@@ -865,14 +874,15 @@ class Builder(ComplexArithmetic):
         values: Sequence[Value] = (),
         detail: tuple[Any, ...] = (),
         shapes_at: int | None = None,
-    ) -> None:
+    ) -> Scope | None:
         """Leave the function with an error unless ``condition`` holds. Not inside vector loops.
 
         A check of what does not change in a loop stands before the loop, where it holds as well if
-        no step is run; one that is known to have held is left out.
+        no step is run; one that is known to have held is left out. Returns the scope that it
+        stands in, None if the condition is known.
         """
         if self._number(condition) is True:
-            return
+            return None
         scope = self.scope
         while isinstance(scope.holder, Loop) and scope.parent is not None:
             if any(v.scope.depth >= scope.depth for v in (condition, *values)):
@@ -883,13 +893,45 @@ class Builder(ComplexArithmetic):
         outer: Scope | None = scope
         while outer is not None:
             if key in outer.table:
-                return
+                return scope
             outer = outer.parent
         site = self.error_site(kind, node, detail)
         self.program.errors[site].shapes_at = shapes_at
         statement = Value("check", "void", (condition, *values), site, scope, self)
         scope.table[key] = statement
         scope.body.append(statement)
+        return scope
+
+    def check_sizes(self, size: Value, other: Value, kind: str, node: Any, **more: Any) -> None:
+        """Check that two sizes are equal; from here on `known_size` gives what that tells."""
+        scope = self.check(self.eq(size, other), kind, node, **more)
+        if scope is None:
+            return
+        pending = [(size, other)]
+        while pending:
+            size, other = pending.pop()
+            self._known_sizes.note(size, other, self.scope, scope)
+            if size.op == "const":
+                size, other = other, size
+            if other.op == "const":
+                pending += self._told_by(size, other.attr)
+
+    def _told_by(self, size: Value, number: int) -> list[tuple[Value, Value]]:
+        """What else is known if ``size`` is ``number``: slices tell the sizes that they are of."""
+        if size.op not in ("max", "min", "sub"):
+            return []
+        of, constant = size.args if size.args[1].op == "const" else size.args[::-1]
+        if constant.op != "const":
+            return []
+        if size.op == "sub":
+            sign = 1 if constant is size.args[1] else -1
+            return [(of, self.const(constant.attr + sign * number))]
+        # one of the two is the result: not the constant if that is another number
+        return [] if constant.attr == number else [(of, self.const(number))]
+
+    def known_size(self, size: Value) -> Value:
+        """The number that ``size`` is here by the checks that were passed, else ``size``."""
+        return self._known_sizes.get(size, self.scope)
 
     #: the Apply whose element code is being emitted; guards refer to it
     current_node: Any = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ltensor.ir.dtypes import item_size
+from ltensor.lowering.gemm.kept import kept_columns
 from ltensor.lowering.program import Value
 
 #: longer formulas are cut
@@ -112,6 +113,11 @@ class Formulas:
             return self._load(value)
         if op == "cast":
             return self.size(value.args[0])
+        if op == "call" and value.attr.startswith("lt_keep_columns_"):
+            numbers = [self.size(a).number for a in value.args]
+            known = [n for n in numbers if n is not None]
+            columns = kept_columns(value.attr, known) if len(known) == len(numbers) else None
+            return Size(f"({self.size(value.args[2]).text} if packing pays)", columns, _ATOM, True)
         reader = _READERS.get(op)
         if reader is not None:
             return reader(value.attr, *map(self.size, value.args))

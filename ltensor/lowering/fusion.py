@@ -9,6 +9,7 @@ need then not be stored.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ EXPENSIVE = 6
 DEAR_TO_STRETCH = 3
 #: rows known to be shorter than this are not summed in the nest of others
 SHORT_ROW = 16
+#: values that one nest stores at most: LLVM takes the square of a loop's length to find registers,
+#: and processors follow a few dozen streams of memory
+MOST_STORED = 64
+#: schedules that are made to store the innermost of expensive shared values and look again
+PATIENCE = 6
 #: longest chain of fused operations (bounds the recursion of the element code)
 DEEPEST = 60
 
@@ -131,11 +137,12 @@ class Plan:
         #: reductions that join nests, and the values for whose sake that has been tried
         self.sharing: set[Apply] = set()
         self._tried: set[tuple[Apply, Variable]] = set()
-        while True:
+        for attempt in itertools.count(1):
             self.groups: list[Group] = []
             self.home: dict[Variable, int] = {}
             self._schedule()
-            extra = self._shared_by_groups()
+            shared = self._shared_by_groups()
+            extra = self._innermost(shared) if attempt < PATIENCE else self._in_order(shared)
             if not extra:
                 break
             if not self._join(extra):
@@ -311,6 +318,8 @@ class Plan:
                     last_with_key.setdefault(key, []).append(chosen)
                 self.groups[chosen].variables.append(output)
                 self.home[output] = chosen
+                if len(self.groups[chosen].variables) >= MOST_STORED:
+                    last_with_key[key].remove(chosen)
             elif node in self.sharing:
                 self._schedule_reduction(node, last_with_key)
             elif kind != "shape":
@@ -415,8 +424,25 @@ class Plan:
             for v, where in owners.items()
             if len(where) > 1 and not is_scalar(v) and self.cost(v) > EXPENSIVE
         }
-        # store the innermost first: its readers may then be cheap
+        return extra
+
+    def _innermost(self, extra: dict[Variable, set[int]]) -> dict[Variable, set[int]]:
+        """Those of ``extra`` that need none of the others, whose readers may then be cheap."""
         return {v: w for v, w in extra.items() if not any(u in extra for u in self._inner(v))}
+
+    def _in_order(self, extra: dict[Variable, set[int]]) -> dict[Variable, set[int]]:
+        """Those of ``extra`` that stay expensive when the ones before them are stored."""
+        chosen: dict[Variable, set[int]] = {}
+        before = set(self.roots)
+        self.__dict__.pop("_costs", None)
+        for node in self.nodes:
+            for v in node.outputs:
+                if v in extra and self.cost(v) > EXPENSIVE:
+                    chosen[v] = extra[v]
+                    self.roots.add(v)
+                    self.__dict__["_costs"].pop(v, None)
+        self.roots = before
+        return chosen
 
     def _inner(self, variable: Variable) -> Iterable[Variable]:
         assert variable.owner is not None

@@ -71,6 +71,15 @@ class KernelContext:
             self.result(target)
         return target
 
+    def may_change_in_place(self, position: int) -> bool:
+        """Whether operand ``position`` may turn out to be a shared variable's own memory.
+
+        What is written to it must then stand behind all checks of the op.
+        """
+        from ltensor.lowering.commit import may_change_in_place
+
+        return may_change_in_place(self.block, self.node.inputs[position])
+
     def result(self, value: Binding, position: int = 0) -> None:
         """Bind result ``position`` to a scalar or an existing buffer."""
         self.block.bound[self.node.outputs[position]] = value

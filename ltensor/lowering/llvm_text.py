@@ -152,6 +152,8 @@ class InstructionText:
                 # a product and a sum may fuse, as C compilers do by default
                 return self.put(f"{_FLOAT_OPS[op]} contract {kind} {args[0]}, {args[1]}")
             if op in ("div", "rem"):
+                if lanes > 1 and value.args[1].op != "const" and dt.item_size(first) < 8:
+                    return self._divide_lanes(op, first, args, lanes)
                 op = ("s" if first.startswith("int") else "u") + op
             return self.put(f"{op} {kind} {args[0]}, {args[1]}")
         if op in ("and", "or", "xor", "lshr", "ashr"):
@@ -187,6 +189,21 @@ class InstructionText:
             return self.put(f"extractelement {lanes_type(dtype, count)} {args[0]}, i64 {lane}")
         raise NotImplementedError(f"instruction {op} of {dtype}")
 
+    def _divide_lanes(self, op: str, dtype: str, args: Sequence[str], lanes: int) -> str:
+        """A quotient or remainder of integers, which no machine divides in lanes.
+
+        A float with twice as many bits tells a quotient just below a whole number from it.
+        """
+        kind, signed = lanes_type(dtype, lanes), dtype.startswith("int")
+        wide = lanes_type("float32" if dt.item_size(dtype) < 4 else "float64", lanes)
+        a, b = (self.put(f"{'s' if signed else 'u'}itofp {kind} {x} to {wide}") for x in args)
+        ratio = self.put(f"fdiv {wide} {a}, {b}")
+        quotient = self.put(f"fpto{'s' if signed else 'u'}i {wide} {ratio} to {kind}")
+        if op == "div":
+            return quotient
+        whole = self.put(f"mul {kind} {quotient}, {args[1]}")
+        return self.put(f"sub {kind} {args[0]}, {whole}")
+
     def _packed(self, value: Value, args: Sequence[str]) -> str:
         """An instruction on several scalars at once, in the lanes of one register."""
         op, attr, lanes = value.attr
@@ -204,14 +221,14 @@ class InstructionText:
         return self.compute(inside, vectors, lanes)
 
     def _extremum(self, name: str, kind: str, dtype: str, args: Sequence[str], lanes: int) -> str:
-        # compare and select is what x86 does in two instructions; an unordered comparison with
-        # the first operand propagates its NaN, the second one comes by the select's other side
-        test = "ugt" if name == "maximum" else "ult"
+        # what x86 does in three instructions: its extremum gives the first operand if either is
+        # NaN, so only the second's NaN is left; in a reduction no comparison with it waits
+        test = "ogt" if name == "maximum" else "olt"
         mask = lanes_type("bool", lanes)
-        better = self.put(f"fcmp {test} {kind} {args[0]}, {args[1]}")
-        first = self.put(f"fcmp ord {kind} {args[1]}, {args[1]}")
-        both = self.put(f"and {mask} {better}, {first}")
-        return self.put(f"select {mask} {both}, {kind} {args[0]}, {kind} {args[1]}")
+        better = self.put(f"fcmp {test} {kind} {args[1]}, {args[0]}")
+        known = self.put(f"select {mask} {better}, {kind} {args[1]}, {kind} {args[0]}")
+        unknown = self.put(f"fcmp uno {kind} {args[1]}, {args[1]}")
+        return self.put(f"select {mask} {unknown}, {kind} {args[1]}, {kind} {known}")
 
     def function(self, name: str, dtype: str, lanes: int, args: Sequence[str]) -> str:
         """A mathematical function: in place, or called if it skips rare work by branches."""

@@ -30,12 +30,15 @@ EFFECTS = frozenset(
         "ensure",
         "grow",
         "guard",
+        "lend_output",
         "load",
         "local",
         "memcpy",
         "prefetch",
+        "ready",
         "remembered",
         "slot",
+        "slot_address",
         "store",
     )
 )
@@ -239,6 +242,26 @@ class Buffer(NamedTuple):
     reason: tuple[Any, ...]
 
 
+class UpdateNote(NamedTuple):
+    """How a shared variable gets its new value.
+
+    Attributes
+    ----------
+    shared : Variable
+    way : str
+        ``'in place'``: where the old value lies; ``'exchange'``: computed in a buffer, which takes
+        the place of the old value if it is large; ``'copy'``: from a buffer that stays the call's;
+        ``'store'``: one element.
+    dtype : str
+    dims : tuple of Value
+    """
+
+    shared: Any
+    way: str
+    dtype: str
+    dims: tuple[Value, ...]
+
+
 @dataclass
 class Program:
     """A whole compiled function at the kernel level."""
@@ -255,6 +278,12 @@ class Program:
     buffers: list[Buffer] = field(default_factory=list)
     #: scan nodes with the number of their steps, as they were lowered
     scans: list[tuple[Any, Value]] = field(default_factory=list)
+    #: word of the table of addresses that leads to memory kept between calls, if it is kept
+    arena: int | None = None
+    #: how shared variables get their new values, for `f.explain()`
+    updates: list[UpdateNote] = field(default_factory=list)
+    #: loops of which ``ready`` speaks by their numbers
+    awaited: list[Loop] = field(default_factory=list)
     #: loops that threads may share, see `ltensor.lowering.rewrites.parallel`
     shared_loops: list[Any] = field(default_factory=list)
 

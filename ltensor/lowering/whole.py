@@ -1,7 +1,7 @@
 """A whole Function as one native core: inputs from the frame, shared variables from their cells.
 
-The core computes all outputs and all new values of shared variables first, and writes shared
-variables at the very end: a call that fails leaves them as they were.
+The core computes all outputs first, and writes shared variables at the very end: a call that fails
+leaves them as they were (`ltensor.lowering.commit`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 
 from ltensor.errors import UnsupportedError
-from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import RandomStateType, TensorType
 from ltensor.lowering.block import Block
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import Buffer, Program, Value, View, root_of
+from ltensor.lowering.commit import Commit
+from ltensor.lowering.program import Buffer, Program, Value, View
 from ltensor.lowering.rewrites import parallel
 from ltensor.lowering.rewrites.block_sums import block_sums
 from ltensor.lowering.rewrites.columns import sweep_columns
 from ltensor.lowering.rewrites.liveness import share_blocks
 from ltensor.lowering.rewrites.prefetch import prefetch_rows
 from ltensor.lowering.rewrites.row_blocks import join_row_loops
+from ltensor.lowering.rewrites.turned import turn_operands
 
 #: words of a random state buffer
 STATE_WORDS = 640
@@ -43,11 +44,17 @@ class Signature:
         The first outputs are returned, the others are new values of shared variables.
     updated : list of int
         For every further output the number of the shared variable that takes it.
+    keeps_memory : bool
+        Whether the function keeps the memory of its buffers between calls.
+    lent : sequence of int
+        Results that may be values of shared variables themselves, not copies.
     """
 
     n_arguments: int
     n_results: int
     updated: list[int] = field(default_factory=list)
+    keeps_memory: bool = False
+    lent: Sequence[int] = ()
 
 
 @dataclass
@@ -76,6 +83,11 @@ class WholeFunction:
         self.signature = signature
         self.frame = frame
         self.table: list[tuple[str, Any]] = []
+        #: arrays that are not the call's: arguments, values of shared variables
+        self.outside: list[View] = []
+        first = signature.n_arguments
+        #: shared variables that get new values
+        self.updated_inputs = {function.inputs[first + k] for k in signature.updated}
         self._constants: dict[Any, View] = {}
         self._entries: dict[Any, int] = {}
 
@@ -129,6 +141,11 @@ class WholeFunction:
                 cell = b.table(self.entry("cell", number - sign.n_arguments, number))
                 cells.append(cell)
                 self._bind_cell(bound, cell, variable)
+        lendable = {
+            v: cell
+            for v, cell in zip(self.function.inputs[sign.n_arguments :], cells, strict=True)
+            if v not in self.updated_inputs and isinstance(v.type, TensorType)
+        }
         results = self.function.outputs[: sign.n_results]
         news = self.function.outputs[sign.n_results :]
         destinations: dict[Variable, Callable[[Sequence[Value]], View]] = {}
@@ -142,15 +159,25 @@ class WholeFunction:
         block.run()
         block.finish()
         for number, variable in again:
-            block.write(variable, self._output(number, variable))
-        self._commit(block, news, cells)
+            if number in sign.lent and variable in lendable:
+                b.effect(
+                    "lend_output", "void", (lendable[variable],), self.frame.output_object(number)
+                )
+            else:
+                block.write(variable, self._output(number, variable))
+        commit = Commit(self, block, news, cells)
         if b.threads:
             # a CPU's: for the sake of its caches, and of the accuracy of long sums
             sweep_columns(b)
             join_row_loops(b.program)
+            turn_operands(b)
             block_sums(b.program)
+        commit.write()
+        if b.threads:
             prefetch_rows(b.program)
             share_blocks(b.program)
+            if sign.keeps_memory and b.program.slots:
+                b.program.arena = self.entry("arena", b.program.slots, "arena")
         for number, shared in enumerate(parallel.choose(b.program)):
             shared.word = self.entry("chunk", (number, shared.multiplies), number)
             shared.compiler_word = self.entry("compiler", None, "compiler")
@@ -170,6 +197,7 @@ class WholeFunction:
         b.note_existing(dims)
         view = View(kind.dtype, pointer, dims)
         bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
+        self.outside.append(view)
 
     def _bind_cell(self, bound: dict[Variable, Any], cell: Value, variable: Variable) -> None:
         b = self.b
@@ -188,6 +216,7 @@ class WholeFunction:
         b.note_existing(dims)
         view = View(kind.dtype, pointer, dims)
         bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
+        self.outside.append(view)
 
     def _output(self, number: int, variable: Variable) -> Callable[[Sequence[Value]], View]:
         kind = variable.type
@@ -219,79 +248,6 @@ class WholeFunction:
 
         provide.adopt = adopt  # type: ignore[attr-defined]
         return provide
-
-    def _commit(self, block: Block, news: Sequence[Variable], cells: list[Value]) -> None:
-        """Write the new values of shared variables."""
-        b = self.b
-        ready: list[tuple[Value, Variable, Any]] = []
-        for which, variable in zip(self.signature.updated, news, strict=True):
-            shared = self.function.inputs[self.signature.n_arguments + which]
-            if variable is shared:
-                continue
-            cell = cells[which]
-            if isinstance(variable.type, TensorType):
-                if variable.type.ndim == 0:
-                    ready.append((cell, variable, block.scalar(variable)))
-                    continue
-                ready.append((cell, variable, self._own(block.dense(variable), shared)))
-            else:
-                value = block.value(variable)
-                ready.append((cell, variable, self._own(value, shared)))
-        # room for all first: a call that runs out of memory changes nothing
-        changed = [
-            self._make_room(cell, value) if isinstance(variable.type, TensorType) else None
-            for cell, variable, value in ready
-        ]
-        for (cell, variable, value), grown in zip(ready, changed, strict=True):
-            if not isinstance(value, View):
-                pointer = b.raw_load(cell, 0, "ptr")
-                b.store(View(variable.type.dtype, pointer, ()), (), value)
-                continue
-            size = b.mul(b.size(value.dims), dt.item_size(value.dtype))
-            if grown is None:
-                b.memcpy(b.raw_load(cell, 0, "ptr"), b.shifted(value, 0), size)
-                continue
-            with b.if_(grown):
-                b.memcpy(b.raw_load(cell, 1, "ptr"), b.shifted(value, 0), size)
-                b.call_pointer(b.table(self.entry("adopt", None, "adopt")), (cell,), "int64")
-            with b.else_():
-                b.memcpy(b.raw_load(cell, 0, "ptr"), b.shifted(value, 0), size)
-
-    def _own(self, value: Any, shared: Variable) -> Any:
-        """``value`` in memory of this call or a constant's.
-
-        Anything else may be the memory of a shared variable that is written before it is read: its
-        own buffer, a reshaped view of it, an argument that borrowed it.
-        """
-        if not isinstance(value, View) or _is_private(value.pointer):
-            return value
-        copy = self.b.temporary(value.dtype, value.dims, ("update", shared))
-        size = self.b.mul(self.b.size(value.dims), dt.item_size(value.dtype))
-        self.b.memcpy(copy.pointer, self.b.shifted(value, 0), size)
-        return copy
-
-    def _make_room(self, cell: Value, value: Any) -> Value | None:
-        """Let Python allocate if a new value has another shape (rare); says whether it has."""
-        if not isinstance(value, View) or not value.dims:
-            return None
-        b = self.b
-        same: Any = b.const(True, "bool")
-        for axis, size in enumerate(value.dims):
-            same = b.and_(same, b.eq(b.raw_load(cell, 2 + axis), size))
-        changed: Value = b.not_(same)
-        with b.if_(changed):
-            dims = b.temporary("int64", (b.const(len(value.dims)),))
-            for axis, size in enumerate(value.dims):
-                b.store(dims, (axis,), size)
-            resize = b.table(self.entry("resize", None, "resize"))
-            status = b.call_pointer(resize, (cell, dims.pointer), "int64")
-            b.check(b.eq(status, 0), "memory", None)
-        return changed
-
-
-def _is_private(pointer: Value) -> bool:
-    """Whether a buffer belongs to the call (or is a constant): nobody else writes to it."""
-    return root_of(pointer).op in ("ensure", "slot", "alloc_output", "adopt_output", "table")
 
 
 def lower(

@@ -354,23 +354,16 @@ class AdvancedIncSubtensor(DeclaredOp):
         # the innermost loop runs over a kept axis: is that the last one of y too?
         lanes = len(place.kept) > place.first or place.rank == 0
         read = self._reader(k, y, place.join(index_dims, kept_dims), lanes)
+        checks_first = k.may_change_in_place(0)
+        if checks_first:
+            # a shared variable is only written when nothing can fail any more
+            with ExitStack() as stack:
+                inner = [stack.enter_context(b.loop(n)).index for n in index_dims]
+                self._positions(k, target, inner, place, places, check=True)
         # repeated places: the elements of the index run in order, the kept axes may be lanes
         with ExitStack() as stack:
             inner = [stack.enter_context(b.loop(n)).index for n in index_dims]
-            positions = []
-            for axis, v, p in zip(self.axes, indices, places, strict=True):
-                value = p
-                if v.type.ndim:
-                    own = inner[place.rank - v.type.ndim :]
-                    flags = v.type.broadcastable
-                    value = b.load(
-                        p, [b.const(0) if f else i for i, f in zip(own, flags, strict=True)]
-                    )
-                value, size = b.cast(value, "int64"), target.dims[axis]
-                position = b.select(b.lt(value, 0), b.add(value, size), value)
-                inside = b.and_(b.ge(position, 0), b.lt(position, size))
-                b.check(inside, "index", node, (value, size), (axis,))
-                positions.append(position)
+            positions = self._positions(k, target, inner, place, places, check=not checks_first)
             kept = []
             for number, extent in enumerate(kept_dims):
                 kind = "vector" if number == len(kept_dims) - 1 else "serial"
@@ -380,6 +373,25 @@ class AdvancedIncSubtensor(DeclaredOp):
             if not self.set_instead_of_inc:
                 value = b.add(b.load(target, where), value)
             b.store(target, where, value)
+
+    def _positions(
+        self, k: Any, target: Any, inner: Sequence[Any], place: Placement, places: Any, check: bool
+    ) -> list[Any]:
+        """The indices into the indexed axes, for an element of the index tensors."""
+        b, positions = k.b, []
+        for axis, v, p in zip(self.axes, k.node.inputs[2:], places, strict=True):
+            value = p
+            if v.type.ndim:
+                own = inner[place.rank - v.type.ndim :]
+                flags = v.type.broadcastable
+                value = b.load(p, [b.const(0) if f else i for i, f in zip(own, flags, strict=True)])
+            value, size = b.cast(value, "int64"), target.dims[axis]
+            position = b.select(b.lt(value, 0), b.add(value, size), value)
+            if check:
+                inside = b.and_(b.ge(position, 0), b.lt(position, size))
+                b.check(inside, "index", k.node, (value, size), (axis,))
+            positions.append(position)
+        return positions
 
     def _reader(self, k: Any, y: Any, dims: Sequence[Any], lanes: bool) -> Any:
         """How the element of ``y`` for an index of the region is read."""

@@ -82,8 +82,11 @@ class Alloc(IndexedOp):
         pad = len(index) - value.type.ndim
         position = []
         for axis in range(value.type.ndim):
+            size = e.cast(operands[1 + pad + axis].value, "int64")
             if value.type.broadcastable[axis]:
                 position.append(e.const(0))
+            elif operands[0].dims[axis] is size:
+                position.append(index[pad + axis])
             else:
                 stretched = e.eq(operands[0].dims[axis], 1)
                 position.append(e.select(stretched, 0, index[pad + axis]))
@@ -313,16 +316,36 @@ class ARange(IndexedOp):
         b.check(b.lt(length, 2.0**61), "arange_length", node)
 
     def element(self, e: Any, node: Apply, operands: Any, index: Any) -> Any:
-        wide = "float64" if dt.is_float(self.dtype) else "int64"
-        start = e.cast(operands[0].value, wide)
-        step = e.cast(operands[2].value, wide)
-        return e.cast(e.add(start, e.mul(e.cast(index[0], wide), step)), self.dtype)
+        if not dt.is_float(self.dtype):
+            start, step = (e.cast(operands[k].value, "int64") for k in (0, 2))
+            return e.cast(e.add(start, e.mul(index[0], step)), self.dtype)
+        # As NumPy does it: the step is the distance of the first two elements as they are rounded.
+        start, step = (e.cast(operands[k].value, "float64") for k in (0, 2))
+        work = "float32" if self.dtype == "float16" else self.dtype
+        first, second = (
+            e.cast(e.cast(value, self.dtype), work) for value in (start, e.add(start, step))
+        )
+        count, width = e.cast(index[0], work), e.sub(second, first)
+        if work == "float32":
+            # rounded by itself, as no fused operation would do it
+            wide = e.mul(e.cast(count, "float64"), e.cast(width, "float64"))
+            return e.cast(e.add(first, e.cast(wide, work)), self.dtype)
+        return e.add(first, e.mul(count, width))
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[False], [False], [False]]
+        # the end says how many elements there are, not what they are
+        return [[True], [False], [True]]
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
-        return [disconnected_type.make_variable() for _ in inputs]
+        from ltensor.ops.arithmetic import mul
+        from ltensor.ops.reduce import sum as reduce_sum
+
+        (start, _, step), (g,) = inputs, output_grads
+        end = disconnected_type.make_variable()
+        if dt.is_discrete(self.dtype):
+            return [zero_gradient(start), end, zero_gradient(step)]
+        steps = arange(shape_i(outputs[0], 0), dtype=self.dtype)
+        return [reduce_sum(g), end, reduce_sum(mul(g, steps))]
 
     def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
         return [None]

@@ -257,14 +257,14 @@ def _inv_types(*inputs: str) -> tuple[tuple[str, ...], str]:
 
 def _extremum_vjp(op_name: str) -> Callable[..., Any]:
     def vjp(x: list[Variable], y: Variable, g: Variable) -> list[Any]:
+        from ltensor.ops.bits import invert
         from ltensor.ops.cast import cast
         from ltensor.ops.compare import ge, le
 
-        # Both get the gradient in a tie. The operands are compared with each other, not with the
-        # result: a loop's gradient computes them again, and may round them otherwise.
-        wins = ge if op_name == "maximum" else le
-        a, b = x
-        return [mul(cast(first, g.type.dtype), g) for first in (wins(a, b), wins(b, a))]
+        # The first gets the gradient in a tie. The operands are compared with each other, not with
+        # the result: a loop's gradient computes them again, and may round them otherwise.
+        wins = (ge if op_name == "maximum" else le)(*x)
+        return [mul(cast(mask, g.type.dtype), g) for mask in (wins, invert(wins))]
 
     return vjp
 
@@ -295,6 +295,8 @@ minimum = elementwise(
 
 
 def _clip_types(*inputs: str) -> tuple[tuple[str, ...], str]:
+    if any(dt.is_complex(dtype) for dtype in inputs):
+        raise TypeError(f"complex numbers have no order to clip them by: {inputs}")
     return same(*inputs)
 
 

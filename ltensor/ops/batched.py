@@ -17,6 +17,7 @@ from ltensor.ops.linalg import (
     compute_dtype,
     convert_into,
     converted,
+    emit_product,
     matrix_strides,
     met_axes,
     product_of,
@@ -82,6 +83,11 @@ class BatchedDot(DeclaredOp):
             if not k.block.same(n, m):
                 k.check(b.eq(n, m), kind, (n, m))
                 k.block.unify(n, m)
+        if x.dtype == y.dtype == out == "float16":
+            target = k.output(0)
+            with b.loop(target.dims[0], parallel=True) as loop:
+                emit_product(b, *(b.row(view, loop.index) for view in (target, x, y)))
+            return
         x, y = converted(b, x, dtype), converted(b, y, dtype)
         target = k.output(0)
         place = target if out == dtype else b.temporary(dtype, target.dims)

@@ -23,7 +23,7 @@ from ltensor.ops.conv import (
 )
 from ltensor.ops.conv_base import normalize_border
 from ltensor.ops.conv_loops import Geometry, PlainSizes
-from ltensor.ops.shape import dims_of, dimshuffle, reshape
+from ltensor.ops.shape import dims_of, dimshuffle, reshape, vector_length
 
 __all__ = [
     "AbstractConv2d",
@@ -250,9 +250,17 @@ def conv3d_grad_wrt_weights(
 
 
 def _last(shape: Any, count: int) -> list[Any]:
-    """The spatial sizes of a full shape, given as a list or an int vector."""
-    from ltensor.ops.alloc import as_sizes
+    """The spatial sizes of a full shape, given as a list or an int vector.
 
+    The other two may be None in a list: they follow from the operands.
+    """
+    from ltensor.ops.alloc import as_sizes
+    from ltensor.ops.indexing import getitem
+
+    if isinstance(shape, Variable) and shape.type.ndim == 1 and vector_length(shape) is None:
+        return [getitem(shape, 2 + axis) for axis in range(count)]
+    if isinstance(shape, (list, tuple, np.ndarray)):
+        shape = list(shape)[-count:]
     return as_sizes(shape)[-count:]
 
 

@@ -20,6 +20,7 @@ from ltensor.ops.linalg import (
     scalar_arguments,
 )
 from ltensor.ops.opdef import DeclaredOp
+from ltensor.ops.shape import vector_length
 
 #: rank -> the classes ``forward``, ``grad_weights`` and ``grad_inputs``; filled by ``conv``
 FAMILIES: dict[int, dict[str, Any]] = {}
@@ -172,7 +173,10 @@ class BaseConv(DeclaredOp):
         """The sizes given to a gradient as int64 scalars."""
         from ltensor.ops.alloc import as_sizes
         from ltensor.ops.cast import cast
+        from ltensor.ops.indexing import getitem
 
+        if isinstance(shape, Variable) and shape.type.ndim == 1 and vector_length(shape) is None:
+            shape = [getitem(shape, axis) for axis in range(self.convdim)]
         sizes = [cast(s, "int64") for s in as_sizes(shape)]
         if len(sizes) != self.convdim:
             raise ValueError(f"shape must have {self.convdim} elements, not {len(sizes)}")

@@ -38,8 +38,11 @@ class CumOp(DeclaredOp):
 
     def make_node(self, x: Any) -> Apply:
         x = as_tensor(x)
-        if not 0 <= self.axis < x.type.ndim:
+        rank = x.type.ndim
+        if not -rank <= self.axis < rank:
             raise ValueError(f"axis(={self.axis}) out of bounds")
+        if self.axis < 0:
+            return type(self)(self.axis + rank, self.mode).make_node(x)
         return Apply(self, [x], [output_like(x)])
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:

@@ -5,7 +5,7 @@ The user's `ltensor.gradient.grad` wraps it; scan differentiates its body with `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ltensor.config import config
@@ -30,6 +30,16 @@ def connections(node: Apply) -> list[list[bool]] | None:
 class Sweep:
     """One reverse sweep.
 
+    Parameters
+    ----------
+    starts : dict
+        The gradients that are given, of the variables where the sweep begins.
+    targets : sequence of Variable
+    blocked : set of Variable
+        No gradient passes through these.
+    fixed : collection of Variable
+        Starting points whose gradient is the given one alone, whatever else depends on them.
+
     Attributes
     ----------
     connected : set of Variable
@@ -39,9 +49,14 @@ class Sweep:
     """
 
     def __init__(
-        self, starts: dict[Variable, Variable], targets: Sequence[Variable], blocked: set[Variable]
+        self,
+        starts: dict[Variable, Variable],
+        targets: Sequence[Variable],
+        blocked: set[Variable],
+        fixed: Collection[Variable] = (),
     ) -> None:
         self.starts = starts
+        self.fixed = frozenset(fixed)
         self.targets = targets
         self.nodes = toposort(list(starts), blockers=blocked - set(starts))
         self.connected: set[Variable] = set(targets)
@@ -90,7 +105,9 @@ class Sweep:
         gradients = []
         for output in node.outputs:
             g = total(output) if output in terms else None
-            gradients.append(DisconnectedType().make_variable() if g is None else g)
+            gradients.append(
+                DisconnectedType().make_variable() if g is None else _in_dtype_of(output, g)
+            )
         active = [k for k, g in enumerate(gradients) if not isinstance(g.type, DisconnectedType)]
         if not active:
             return
@@ -115,7 +132,7 @@ class Sweep:
             if (node, position) in self.idle:
                 continue
             self.reached.add(variable)
-            if g is None:
+            if g is None or variable in self.fixed:
                 continue
             g = g if isinstance(g, Variable) else as_tensor(g)
             if isinstance(g.type, TensorType) and isinstance(variable.type, TensorType):
@@ -134,6 +151,19 @@ class Sweep:
         if g.type.broadcastable != variable.type.broadcastable:
             g = restore_flags(g, variable)
         return g
+
+
+def _in_dtype_of(output: Variable, g: Variable) -> Variable:
+    """What an operation gets as gradient of its result, in the result's dtype where it has one.
+
+    So a float32 part of a float64 cost has float32 gradients.
+    """
+    if not isinstance(output.type, TensorType) or not isinstance(g.type, TensorType):
+        return g
+    own, found = output.type.dtype, g.type.dtype
+    if own == found or dt.is_discrete(own) or (dt.is_complex(found) and not dt.is_complex(own)):
+        return g
+    return cast(g, own)
 
 
 def pullback(

@@ -20,9 +20,12 @@ from ltensor.ops.samples import draw
 
 Axes = Any
 
-#: elements of which the largest is found in lanes before its place is sought: they stay in the
-#: first cache, and long rows are read once
-BLOCK = 2048
+#: elements of a vector that one thread looks at, if there are no more than `MOST_CHUNKS`
+CHUNK = 1 << 16
+MOST_CHUNKS = 1 << 10
+#: bytes of which the largest element is found in lanes before its place is sought: they stay in
+#: the first cache, and the second look takes less the fewer they are
+BLOCK_BYTES = 2048
 
 
 class ArgExtremum(DeclaredOp):
@@ -100,11 +103,16 @@ class ArgExtremum(DeclaredOp):
             x = type(x)(x.dtype, x.pointer, dims, None, x.offset)
             reduced = (len(kept),)
         index: list[Any] = [b.const(0)] * x.ndim
-        rows = bool(reduced) and reduced[-1] == x.ndim - 1
+        near = _nearest(x)
+        rows = near in reduced
+        one_row = rows and len(reduced) == 1 and x.dtype != "bool" and not dt.is_complex(x.dtype)
+        if one_row and not kept and b.threads:
+            k.result(self._by_chunks(b, x, str(self)))
+            return
         with ExitStack() as stack:
-            for a in kept:
+            for a in sorted(kept, key=lambda a: a == near):
                 # neighbouring results are found side by side
-                kind = "vector" if a == x.ndim - 1 and not dt.is_complex(x.dtype) else "serial"
+                kind = "vector" if a == near and not dt.is_complex(x.dtype) else "serial"
                 kept_loop = b.loop(x.dims[a], kind=kind, parallel=True)
                 index[a] = stack.enter_context(kept_loop).index
             first = b.load(x, index)
@@ -112,10 +120,10 @@ class ArgExtremum(DeclaredOp):
                 place = b.const(0)
             elif dt.is_complex(x.dtype):
                 place = self._walk_complex(b, x, index, reduced, first)
-            elif rows and len(reduced) == 1 and dt.is_float(x.dtype):
-                place = self._by_blocks(b, x, index, first)
+            elif one_row:
+                place = self._by_blocks(b, x, index, reduced[0], x.dims[reduced[0]])[1]
             elif rows:
-                place = self._by_rows(b, x, index, reduced, first)
+                place = self._by_rows(b, x, index, reduced, near, first)
             else:
                 carried = [first, b.const(0), b.const(0)]
                 place = self._walk(b, x, index, reduced, 0, carried)[1]
@@ -124,21 +132,48 @@ class ArgExtremum(DeclaredOp):
         if target is None:
             k.result(place)
 
-    def _by_blocks(self, b: Any, x: Any, index: list[Any], first: Any) -> Any:
-        """The block of the row that has the extremum first, then its place there."""
-        length = x.dims[-1]
+    def _by_chunks(self, b: Any, x: Any, label: str) -> Any:
+        """The place in a vector, of whose chunks threads may take some each."""
+        length = x.dims[0]
+        some = b.add(b.int_divide(length, MOST_CHUNKS), 1)
+        steps = b.max(b.const(CHUNK), some)
+        count = b.int_divide(b.sub(b.add(length, steps), 1), steps)
+        bests, places = b.local_array(x.dtype, MOST_CHUNKS), b.local_array("int64", MOST_CHUNKS)
+        with b.loop(count, parallel=True, label=label, inner_steps=steps) as chunk:
+            begin = b.mul(chunk.index, steps)
+            size = b.min(steps, b.sub(length, begin))
+            best, place = self._by_blocks(b, x, [begin], 0, size)
+            b.store(bests, [chunk.index], best)
+            b.store(places, [chunk.index], b.add(begin, place))
+        first = b.load(bests, [b.const(0)])
+        with b.loop(count, carries=[first, b.load(places, [b.const(0)])]) as loop:
+            best, where = loop.carry
+            found = b.load(bests, [loop.index])
+            better = self._better(b, found, best)
+            place = b.load(places, [loop.index])
+            loop.next(b.select(better, found, best), b.select(better, place, where))
+        return loop.results[1]
+
+    def _by_blocks(self, b: Any, x: Any, index: list[Any], axis: int, length: Any) -> list[Any]:
+        """The extremum of ``length`` elements from ``index`` on along ``axis``, and its place.
+
+        The block that has it is sought first, then its place there.
+        """
+        index = list(index)
+        origin, first = index[axis], b.load(x, index)
         zero = b.const(0)
-        blocks = b.int_divide(b.add(length, BLOCK - 1), BLOCK)
+        most = BLOCK_BYTES // dt.item_size(x.dtype)
+        blocks = b.int_divide(b.add(length, most - 1), most)
 
         def block(start: Any) -> Any:
-            return b.min(b.sub(length, start), b.const(BLOCK))
+            return b.min(b.sub(length, start), b.const(most))
 
         with b.loop(blocks, carries=[first, zero]) as loop:
             best, where = loop.carry
-            start = b.mul(loop.index, BLOCK)
+            start = b.mul(loop.index, most)
             how = "max" if self.largest else "min"
             with b.reduce(block(start), how, first) as inner:
-                index[-1] = b.add(start, inner.index)
+                index[axis] = b.add(b.add(origin, start), inner.index)
                 inner.next(b.load(x, index))
             found = inner.results[0]
             better = self._better(b, found, best)
@@ -147,21 +182,21 @@ class ArgExtremum(DeclaredOp):
         # counted in 32 bits: as many lanes as the elements have
         nowhere = b.const(1 << 30, "int32")
         with b.reduce(block(where), "min", nowhere) as inner:
-            index[-1] = b.add(where, inner.index)
-            value = b.load(x, index)
-            hit = b.or_(b.eq(value, best), b.and_(b.isnan(value), b.isnan(best)))
+            index[axis] = b.add(b.add(origin, where), inner.index)
+            hit = _is_found(b, b.load(x, index), best)
             inner.next(b.select(hit, b.cast(inner.index, "int32"), nowhere))
-        return b.add(where, b.cast(inner.results[0], "int64"))
+        return [best, b.add(where, b.cast(inner.results[0], "int64"))]
 
-    def _by_rows(self, b: Any, x: Any, index: list[Any], axes: Any, first: Any) -> Any:
-        """The extremum in lanes, then in lanes the first place that holds it."""
+    def _by_rows(self, b: Any, x: Any, index: list[Any], axes: Any, near: int, first: Any) -> Any:
+        """The extremum in lanes along ``near``, then in lanes the first place that holds it."""
+        order = sorted(axes, key=lambda a: a == near)
         if x.dtype == "bool":
             how = "or" if self.largest else "and"
         else:
             how = "max" if self.largest else "min"
 
         def reduce(level: int, carried: Any, how: str, element: Any) -> Any:
-            axis, last = axes[level], level == len(axes) - 1
+            axis, last = order[level], level == len(axes) - 1
             lanes = {"kind": "vector", "combine": [how]} if last else {}
             with b.loop(x.dims[axis], carries=[carried], **lanes) as loop:
                 index[axis] = loop.index
@@ -175,8 +210,7 @@ class ArgExtremum(DeclaredOp):
         nowhere = b.const(1 << 62)
 
         def candidate() -> Any:
-            value = b.load(x, index)
-            found = b.or_(b.eq(value, best), b.and_(b.isnan(value), b.isnan(best)))
+            found = _is_found(b, b.load(x, index), best)
             position: Any = b.const(0)
             for number, axis in enumerate(axes):
                 unit = b.size([x.dims[a] for a in axes[number + 1 :]])
@@ -227,6 +261,21 @@ class ArgExtremum(DeclaredOp):
             return loop.results
 
         return level(0, [first.re, first.im, b.const(0), b.const(0)])[2] if axes else b.const(0)
+
+
+def _is_found(b: Any, value: Any, best: Any) -> Any:
+    """Whether it is the extremum of elements that ``value`` is one of; NaN if there is one."""
+    same = b.eq(value, best)
+    return b.or_(same, b.isnan(value)) if dt.is_float(value.dtype) else same
+
+
+def _nearest(x: Any) -> int:
+    """The dimension whose elements are neighbours in memory; the last if none is known to be."""
+    strides = x.strides or ()
+    for axis in reversed(range(len(strides))):
+        if strides[axis].op == "const" and strides[axis].attr == 1:
+            return axis
+    return x.ndim - 1
 
 
 def _apply(x: Any, axis: Axes, keepdims: bool, largest: bool) -> Variable:

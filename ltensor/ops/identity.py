@@ -80,6 +80,8 @@ class SpecifyShape(_Same):
     __props__ = ()
     ir_name = "specify_shape"
     batch = batching.specify_rule
+    #: what is said when the sizes are others, a key of `runtime.failure_kinds.KINDS`
+    failure = "specify_shape"
 
     def __str__(self) -> str:
         return "SpecifyShape"
@@ -115,7 +117,7 @@ class SpecifyShape(_Same):
         found = operands[0].dims
         wanted = [b.cast(o.value, "int64") for o in operands[1:]]
         for have, want in zip(found, wanted, strict=True):
-            b.check(b.eq(have, want), "specify_shape", node, (*found, *wanted), (len(found),))
+            b.check(b.eq(have, want), self.failure, node, (*found, *wanted), (len(found),))
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         rest = [disconnected_type.make_variable() for _ in inputs[1:]]
@@ -126,6 +128,16 @@ class SpecifyShape(_Same):
 
     def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
         return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
+
+
+class SizeVector(SpecifyShape):
+    """A vector of sizes, one for each dimension of what is made of it; checked when run."""
+
+    ir_name = "size_vector"
+    failure = "size_vector"
+
+    def __str__(self) -> str:
+        return "SizeVector"
 
 
 def _sizes(x: Variable, sizes: Sequence[Any]) -> list[Variable]:
@@ -139,7 +151,11 @@ def _sizes(x: Variable, sizes: Sequence[Any]) -> list[Variable]:
                 f"SpecifyShape: vector of shape has {length} elements, but the input has {rank} "
                 "dimensions"
             )
-        sizes = split_sizes(given, rank) if isinstance(given, Variable) else list(given)
+        if isinstance(given, Variable):
+            checked = given if length is not None else SpecifyShape()(given, rank)
+            sizes = split_sizes(checked, rank)
+        else:
+            sizes = list(given)
     variables = [as_tensor(s) for s in sizes]
     if len(variables) != rank:
         raise AssertionError(f"SpecifyShape: {len(variables)} sizes for {rank} dimensions")
@@ -171,6 +187,11 @@ def _samples(rng: np.random.Generator, dtype: str, op: Any) -> Iterator[Sample]:
         yield Sample(op, [draw(rng, dtype, shape)], str(shape))
 
 
+def _size_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
+    if dtype == "int64":
+        yield Sample(lambda x: SizeVector()(x, 3), [np.array([2, 0, 4])])
+
+
 def _specify_samples(rng: np.random.Generator, dtype: str) -> Iterator[Sample]:
     for shape in ((3, 4), (1,), (0, 2)):
         yield Sample(
@@ -189,3 +210,8 @@ declare(
     Declaration("deep_copy", "A copy.", DeepCopyOp, lambda r, d: _samples(r, d, deep_copy_op), 0)
 )
 declare(Declaration("specify_shape", "Declare and check sizes.", SpecifyShape, _specify_samples, 0))
+declare(
+    Declaration(
+        "size_vector", "Check how many sizes there are.", SizeVector, _size_samples, 0, ("int64",)
+    )
+)

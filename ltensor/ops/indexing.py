@@ -16,7 +16,7 @@ from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Variable
 from ltensor.ops.advanced import AdvancedIncSubtensor, AdvancedSubtensor
 from ltensor.ops.nonzero import NonZero
-from ltensor.ops.shape import DimShuffle, Reshape, dims_of, dimshuffle, reshape
+from ltensor.ops.shape import DimShuffle, Reshape, dims_of, dimshuffle, reshape, set_flags
 from ltensor.ops.slicing import FULL, is_full
 from ltensor.ops.subtensor import IncSubtensor, Subtensor
 
@@ -254,12 +254,11 @@ def inc_subtensor(
             f"{y.type.ndim}-dimensional value."
         )
     pad = x.type.ndim - y.type.ndim
-    for axis in range(y.type.ndim):
-        if x.type.broadcastable[pad + axis] and not y.type.broadcastable[axis]:
-            raise ValueError(
-                f"Trying to increment a subtensor with broadcastable dimension {pad + axis} by a "
-                f"value whose dimension {axis} is not broadcastable."
-            )
+    flags = x.type.broadcastable[pad:]
+    if any(one and not known for one, known in zip(flags, y.type.broadcastable, strict=True)):
+        # The part has one row there, so the value must: checked when the function runs.
+        known = (a or b for a, b in zip(flags, y.type.broadcastable, strict=True))
+        y = set_flags(y, tuple(known))
     from ltensor.ops.cast import cast
 
     y = cast(y, x.type.dtype)

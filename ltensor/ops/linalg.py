@@ -21,7 +21,7 @@ def product_symbol(dtype: str, form: str = "matmul") -> str:
     """The run time's product of matrices of ``dtype``: ``lt_matmul_f32``.
 
     Other forms: ``matmul_batched``, and for real floats ``matmul_kept``, whose right operand may
-    have been packed by ``keep``.
+    have been packed: ``keep_columns`` says whether that pays, ``keep_packed`` does it.
     """
     names = {"bool": "bool", "complex64": "c64", "complex128": "c128"}
     short = names.get(dtype)
@@ -163,14 +163,21 @@ class Dot(DeclaredOp):
         if not k.block.same(n, m):
             k.check(b.eq(n, m), "dot", (n, m))
             k.block.unify(n, m)
-        x, y = converted(b, x, dtype), converted(b, y, dtype)
+        kept = k.block.kept.get(k.node)
+        halves = x.dtype == y.dtype == out == "float16" and kept is None
+        if not halves:
+            x, y = converted(b, x, dtype), converted(b, y, dtype)
         if x.ndim == 1 and y.ndim == 1:
             k.result(b.cast(_inner(b, x, y, dtype), out))
             return
         target = k.output(0)
+        if halves:
+            if not _by_rows(b, target, x, y, dtype):
+                emit_product(b, target, x, y)
+            return
         place = target if out == dtype else b.temporary(dtype, target.dims)
         if not _by_rows(b, place, x, y, dtype):
-            emit_product(b, place, x, y, kept=k.block.kept.get(k.node))
+            emit_product(b, place, x, y, kept=kept)
         if place is not target:
             convert_into(b, target, place)
 
@@ -186,7 +193,7 @@ def _inner(b: Any, x: Any, y: Any, dtype: str) -> Any:
         return type(zero)(loop.results[0], loop.results[1], dtype)
     combine = "or" if dtype == "bool" else "add"
     with b.reduce(n, combine, zero) as loop:
-        loop.next(b.mul(b.load(x, [loop.index]), b.load(y, [loop.index])))
+        loop.next(b.mul(*(b.cast(b.load(v, [loop.index]), dtype) for v in (x, y))))
     return loop.results[0]
 
 
@@ -213,8 +220,9 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
         with b.reduce(matrix.dims[along], combine, b.const(0, dtype)) as loop:
             index = [loop.index, loop.index]
             index[1 - along] = outer_loop.index
-            loop.next(b.mul(b.load(matrix, index), b.load(vector, [loop.index])))
-        b.store(target, [outer_loop.index], loop.results[0])
+            factors = b.load(matrix, index), b.load(vector, [loop.index])
+            loop.next(b.mul(*(b.cast(value, dtype) for value in factors)))
+        b.store(target, [outer_loop.index], b.cast(loop.results[0], target.dtype))
     return True
 
 
@@ -226,6 +234,10 @@ def emit_product(
     ``kept`` is ``y`` as it was packed before a loop: for how many rows of ``x``, and where.
     """
     dtype = target.dtype
+    # a product of float16 is rounded, never added to what is there
+    halves = dtype == "float16"
+    assert not (halves and accumulate)
+    scalars = [] if halves else scalar_arguments(b, dtype, 1, int(accumulate))
     one, zero = b.const(1), b.const(0)
     xs, ys = matrix_strides(b, x), matrix_strides(b, y)
     rows, inner = (x.dims[0], x.dims[1]) if x.ndim == 2 else (one, x.dims[0])
@@ -240,7 +252,7 @@ def emit_product(
             b.shifted(x, 0), *a_strides,
             right, *b_strides,
             b.shifted(target, 0), columns,
-            *scalar_arguments(b, dtype, 1, int(accumulate)), *last,
+            *scalars, *last,
         ],
     )  # fmt: skip
 

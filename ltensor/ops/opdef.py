@@ -203,6 +203,13 @@ def is_pure(node: Apply) -> bool:
     called_back = isinstance(op, DeclaredOp) and op.kind == "python"
     if not getattr(op, "pure", not called_back) or op.destroy_map:
         return False
-    if any(isinstance(v.type, RandomStateType) for v in node.inputs):
-        return False
-    return all(is_pure(inner) for region in op.regions for inner in region.nodes)
+    for variable in node.inputs:  # a loop: passes ask this of every node
+        if isinstance(variable.type, RandomStateType):
+            return False
+    for region in op.regions:
+        known = region.__dict__.get("_pure")
+        if known is None:
+            known = region.__dict__["_pure"] = all(map(is_pure, region.nodes))
+        if not known:
+            return False
+    return True

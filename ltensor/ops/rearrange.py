@@ -12,12 +12,13 @@ from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
 from ltensor.ops.alloc import alloc, arange
-from ltensor.ops.arithmetic import int_div, mod, mul
+from ltensor.ops.arithmetic import int_div, maximum, mod, mul, sub, switch
 from ltensor.ops.cast import cast
+from ltensor.ops.compare import ge, lt
 from ltensor.ops.join import join, static_axis
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
-from ltensor.ops.shape import dims_of, dimshuffle, reshape, shape_i
+from ltensor.ops.shape import dims_of, dimshuffle, reshape, shape_i, split_sizes, vector_length
 
 #: no result can have more elements
 MOST_ELEMENTS = 2**46
@@ -133,6 +134,10 @@ def tile(x: Any, reps: Any, ndim: int | None = None) -> Variable:
         raise ValueError("when reps is a tensor, it must be a scalar or a vector")
     if isinstance(reps, Variable) and not dt.is_integer(reps.type.dtype):
         raise ValueError("elements of reps must be scalars of integer dtype")
+    if isinstance(reps, (float, np.floating)):
+        raise ValueError("reps must be an integer, a vector or a list of integers", reps)
+    if isinstance(reps, Variable) and ndim is not None and vector_length(reps) is None:
+        reps = _aligned_counts(reps, ndim)
     counts = as_sizes(reps)
     rank = max(len(counts), x.type.ndim)
     if ndim is not None:
@@ -150,6 +155,18 @@ def tile(x: Any, reps: Any, ndim: int | None = None) -> Variable:
     wide = alloc(dimshuffle(x, order), *inner)
     outer = [mul(cast(c, "int64"), n) for c, n in zip(counts, sizes, strict=True)]
     return reshape(wide, outer, ndim=rank)
+
+
+def _aligned_counts(reps: Variable, ndim: int) -> list[Variable]:
+    """The elements of a vector of unknown length after as many ones as make ``ndim`` of them."""
+    from ltensor.ops.control import assert_op
+    from ltensor.ops.indexing import getitem
+
+    missing = sub(constant(ndim, dtype="int64"), shape_i(reps, 0))
+    missing = assert_op(missing, ge(missing, 0))
+    places = [sub(constant(axis, dtype="int64"), missing) for axis in range(ndim)]
+    one = constant(1, dtype=reps.type.dtype)
+    return [switch(lt(k, 0), one, getitem(reps, maximum(k, 0))) for k in places]
 
 
 def roll(x: Any, shift: Any, axis: int | None = None) -> Variable:
@@ -185,14 +202,12 @@ def compress(condition: Any, x: Any, axis: int | None = None) -> Variable:
 
 
 class _Grid:
-    """``mgrid[0:2, 0:3]`` or ``ogrid[...]``: index grids, dense or open."""
+    """``mgrid[0:2, 0:3]`` or ``ogrid[...]``: a list of index grids, dense or open."""
 
     def __init__(self, sparse: bool) -> None:
         self.sparse = sparse
 
     def __getitem__(self, index: Any) -> Any:
-        from ltensor.ops.join import stack
-
         if isinstance(index, slice):
             return _range(index)
         ranges = [_range(part) for part in index]
@@ -206,7 +221,7 @@ class _Grid:
             return open_grids
         common = dt.upcast(*(r.type.dtype for r in ranges))
         sizes = [shape_i(r, 0) for r in ranges]
-        return stack([alloc(cast(g, common), *sizes) for g in open_grids], axis=0)
+        return [alloc(cast(g, common), *sizes) for g in open_grids]
 
 
 def _range(part: slice) -> Variable:
@@ -233,8 +248,11 @@ def unravel_index(indices: Any, dims: Any, order: str = "C", ndim: int | None = 
     ValueError
         If ``order`` is neither ``'C'`` nor ``'F'``.
     """
-    flat = cast(as_tensor(indices), "int64")
-    sizes = _sizes(dims, order)
+    flat = as_tensor(indices)
+    if not dt.is_integer(flat.type.dtype):
+        raise TypeError("unravel_index takes integers", flat.type)
+    flat = cast(flat, "int64")
+    sizes = _sizes(dims, order, ndim)
     ordered = list(reversed(sizes)) if order == "C" else list(sizes)
     result = []
     for number, size in enumerate(ordered):
@@ -259,7 +277,8 @@ def ravel_multi_index(
     """
     from ltensor.ops.indexing import _by_mode, getitem
 
-    sizes = _sizes(dims, order)
+    known = None if isinstance(multi_index, Variable) else len(multi_index)
+    sizes = _sizes(dims, order, known)
     if isinstance(multi_index, Variable):
         parts = [getitem(multi_index, k) for k in range(len(sizes))]
     else:
@@ -278,11 +297,13 @@ def ravel_multi_index(
     return total
 
 
-def _sizes(dims: Any, order: str) -> list[Variable]:
+def _sizes(dims: Any, order: str, count: int | None = None) -> list[Variable]:
     from ltensor.ops.alloc import as_sizes
 
     if order not in ("C", "F"):
         raise ValueError(f"order must be 'C' or 'F', not {order!r}")
+    if isinstance(dims, Variable) and count is not None and vector_length(dims) is None:
+        return [cast(s, "int64") for s in split_sizes(dims, count)]
     return [cast(s, "int64") for s in as_sizes(dims)]
 
 

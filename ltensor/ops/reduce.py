@@ -6,6 +6,7 @@ integers in 64 bits.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ir.types import tensor_type
+from ltensor.ir.types import NoneType, tensor_type
 from ltensor.ops import batching
 from ltensor.ops.arithmetic import mul, sqr, sub, true_div
 from ltensor.ops.cast import cast
@@ -39,6 +40,8 @@ def normalize_axes(axis: Axes, x: Variable) -> tuple[int, ...] | None:
     if isinstance(axis, Variable):
         from ltensor.ir.build import constant_value
 
+        if isinstance(axis.type, NoneType):
+            return None
         known = constant_value(axis)
         if known is None:
             raise TypeError(f"reduction axis must be a constant, not {axis}")
@@ -49,12 +52,14 @@ def normalize_axes(axis: Axes, x: Variable) -> tuple[int, ...] | None:
         axis = [int(axis)]
     rank = x.type.ndim
     result = set()
-    for a in axis:
-        if not isinstance(a, (int, np.integer)):
-            raise TypeError(f"axis must be an int, not {a!r}")
+    for item in axis:
+        try:
+            a = operator.index(item)  # 0-d arrays of integers have one too
+        except TypeError:
+            raise TypeError(f"axis must be an int, not {item!r}") from None
         if not -rank <= a < rank:
             raise ValueError(f"Not enough dimensions on {x} to reduce on axis {a}")
-        result.add(int(a) % rank)
+        result.add(a % rank)
     return tuple(sorted(result))
 
 
@@ -74,10 +79,12 @@ class ReduceOp(DeclaredOp):
 
     def __init__(
         self,
-        axis: tuple[int, ...] | None = None,
+        axis: int | Sequence[int] | None = None,
         dtype: str | None = None,
         acc_dtype: str | None = None,
     ) -> None:
+        if isinstance(axis, (int, np.integer)):
+            axis = (int(axis),)
         self.axis = None if axis is None else tuple(axis)
         self.dtype = dtype
         self.acc_dtype = acc_dtype
@@ -109,10 +116,10 @@ class ReduceOp(DeclaredOp):
     def make_node(self, x: Any) -> Apply:
         x = as_tensor(x)
         self.check_dtype(x.type.dtype)
+        axis = normalize_axes(self.axis, x)
+        if axis != self.axis:
+            return type(self)(axis, self.dtype, self.acc_dtype).make_node(x)
         reduced = self.reduced_axes(x.type.ndim)
-        for axis in reduced:
-            if axis >= x.type.ndim:
-                raise ValueError(f"Not enough dimensions on {x} to reduce on axis {axis}")
         sizes = tuple(s for k, s in enumerate(x.type.shape) if k not in reduced)
         op = self.filled_in(x)
         return Apply(op, [x], [tensor_type(op.result_dtype(x.type.dtype), sizes).make_variable()])
@@ -361,6 +368,26 @@ def _apply(op: type[ReduceOp], x: Any, axis: Axes, keepdims: bool, **more: Any) 
     return keep_dims(x, result, axes) if keepdims else result
 
 
+def _accumulator(x: Any, acc_dtype: Any) -> str | None:
+    """The dtype to accumulate in that the user asks for.
+
+    Raises
+    ------
+    TypeError
+        If the elements do not fit it.
+    """
+    if acc_dtype is None:
+        return None
+    own, wanted = as_tensor(x).type.dtype, dt.normalize(acc_dtype)
+    widens = dt.is_discrete(own) and not dt.is_discrete(wanted)
+    if widens or dt.upcast(own, wanted) == wanted:
+        return wanted
+    raise TypeError(
+        f"cannot accumulate elements of dtype {own} in {wanted}: precision would be lost. "
+        "Cast the operand first if you do not mind."
+    )
+
+
 def sum(
     input: Any,
     axis: Axes = None,
@@ -375,7 +402,7 @@ def sum(
         axis,
         keepdims,
         dtype=None if dtype is None else dt.normalize(dtype),
-        acc_dtype=None if acc_dtype is None else dt.normalize(acc_dtype),
+        acc_dtype=_accumulator(input, acc_dtype),
     )
 
 
@@ -394,7 +421,7 @@ def prod(
         axis,
         keepdims,
         dtype=None if dtype is None else dt.normalize(dtype),
-        acc_dtype=None if acc_dtype is None else dt.normalize(acc_dtype),
+        acc_dtype=_accumulator(input, acc_dtype),
     )
 
 
@@ -436,6 +463,10 @@ def mean(
         sum_dtype = "float64"
     else:
         sum_dtype = x.type.dtype
+    # Sums and counts of many elements overflow float16, their quotient need not.
+    half = sum_dtype == "float16"
+    if half:
+        sum_dtype = "float32"
     total = sum(x, axis=axis, dtype=sum_dtype, keepdims=keepdims, acc_dtype=acc_dtype)
     axes = normalize_axes(axis, x)
     reduced = range(x.type.ndim) if axes is None else axes
@@ -443,7 +474,8 @@ def mean(
     for k in reduced:
         size = cast(shape_i(x, k), total.type.dtype)
         count = size if count is None else mul(count, size)
-    return total if count is None else true_div(total, count)
+    result = total if count is None else true_div(total, count)
+    return cast(result, "float16") if half else result
 
 
 def var(

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ltensor.ir.aside import built_aside
 from ltensor.ir.build import constant
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Op, Variable, evaluate, inputs_of, substitute
@@ -458,7 +459,10 @@ class Scan(DeclaredOp):
     ) -> list[Any]:
         from ltensor.ops.scan_gradient import scan_pullback
 
-        return scan_pullback(self, inputs, outputs, output_grads)
+        return built_aside(
+            lambda: scan_pullback(self, inputs, outputs, output_grads),
+            [*inputs, *outputs, *output_grads],
+        )
 
 
 declare(Declaration("scan", "A loop over time with a region.", Scan))

@@ -114,8 +114,9 @@ class DimShuffle(IndexedOp):
     ir_name = "dimshuffle"
     batch = batching.dimshuffle_rule
 
-    def __init__(self, new_order: Sequence[Any]) -> None:
-        self.new_order = tuple(new_order)
+    def __init__(self, new_order: Sequence[Any], *order: Any, inplace: bool = True) -> None:
+        # Theano's form names the broadcast flags of the operand first, which it knows by itself.
+        self.new_order = tuple(order[0] if order else new_order)
 
     def __str__(self) -> str:
         return f"InplaceDimShuffle{{{','.join(map(str, self.new_order))}}}"
@@ -130,6 +131,12 @@ class DimShuffle(IndexedOp):
                 raise ValueError(
                     f"new_order[...] contains {axis}, but the input only has {rank} dimensions"
                 )
+        named = [axis for axis in self.new_order if axis != "x"]
+        if len(set(named)) != len(named):
+            raise ValueError(
+                "The same input dimension may not appear twice in the list of output dimensions",
+                self.new_order,
+            )
         pattern = x.type.broadcastable
         dropped = [k for k in range(rank) if k not in self.new_order]
         for axis in dropped:
@@ -197,13 +204,6 @@ def dimshuffle(x: Any, *order: Any) -> Variable:
     x = as_tensor(x)
     if len(order) == 1 and isinstance(order[0], (list, tuple)):
         order = tuple(order[0])
-    named = [a for a in order if a != "x"]
-    for position, axis in enumerate(named):
-        if axis in named[position + 1 :]:
-            raise ValueError(
-                "The same input dimension may not appear twice in the list of output dimensions",
-                order,
-            )
     if order == tuple(range(x.type.ndim)):
         return x
     return DimShuffle(order)(x)
@@ -311,7 +311,7 @@ class Reshape(DeclaredOp):
 
 
 def split_sizes(vector: Variable, count: int) -> list[Variable]:
-    """The elements of an int vector of known length as scalars."""
+    """The elements of an int vector as scalars; that it has so many is checked when run."""
     owner = vector.owner
     made = owner is not None and getattr(owner.op, "ir_name", "") == "make_vector"
     if owner is not None and made and len(owner.inputs) == count:
@@ -321,6 +321,10 @@ def split_sizes(vector: Variable, count: int) -> list[Variable]:
     known = constant_value(vector)
     if known is not None and known.shape == (count,):
         return [constant(int(size), dtype="int64") for size in known]
+    if vector_length(vector) is None:
+        from ltensor.ops.identity import SizeVector
+
+        vector = SizeVector()(vector, count)
     return [vector[k] for k in range(count)]
 
 

@@ -1,7 +1,9 @@
-"""Sorting: sort, argsort, the largest k, unique. A stable merge sort written with the loop builder.
+"""Sorting: sort, argsort, the largest k, unique. Stable; NaNs come last.
 
-NaNs come last. The rows to sort are copied to a scratch buffer of twice their length, between whose
-halves the runs are merged; what travels with the keys (their places) lies in buffers of its own.
+Numbers are sorted by the run time's vectors (`ltensor.lowering.sorting`); complex and
+half-precision ones, and whatever a GPU sorts, by a merge sort written with the loop builder. There
+the rows are copied to a scratch buffer of twice their length, between whose halves the runs are
+merged; what travels with the keys (their places) lies in buffers of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from ltensor.ops.join import static_axis
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dimshuffle, reshape, shape_i
+from ltensor.ops.sort_rows import DTYPES, sort_rows
 
 
 def comes_before(b: Any, x: Any, y: Any) -> Any:
@@ -104,6 +107,9 @@ class _Sorting(DeclaredOp):
         x = k.operand(0)
         target = k.output(0)
         length = x.dims[self.axis]
+        if b.threads and x.dtype in DTYPES:
+            sort_rows(k, x, target, self.axis, self.places)
+            return
         double = b.mul(length, 2)
         columns = [b.temporary(x.dtype, (double,))]
         if self.places:
@@ -355,13 +361,21 @@ class Unique(DeclaredOp):
         b = k.b
         x = k.operand(0)
         length = x.dims[0]
-        double = b.mul(length, 2)
-        keys, places = b.temporary(x.dtype, (double,)), b.temporary("int64", (double,))
-        with b.loop(length, kind="vector") as loop:
-            b.store(keys, [loop.index], b.load(x, [loop.index]))
-            b.store(places, [loop.index], loop.index)
-        begin = merge_sort(b, [keys, places], length)
         zero = b.const(0)
+        if b.threads and x.dtype in DTYPES:
+            keys, places = b.temporary(x.dtype, (length,)), b.temporary("int64", (length,))
+            sort_rows(k, x, places, 0, True)
+            with b.loop(length, kind="vector") as loop:
+                where = b.load(places, [loop.index])
+                b.store(keys, [loop.index], b.load(x, [where]))
+            begin: Any = zero
+        else:
+            double = b.mul(length, 2)
+            keys, places = b.temporary(x.dtype, (double,)), b.temporary("int64", (double,))
+            with b.loop(length, kind="vector") as loop:
+                b.store(keys, [loop.index], b.load(x, [loop.index]))
+                b.store(places, [loop.index], loop.index)
+            begin = merge_sort(b, [keys, places], length)
 
         def is_new(at: Any) -> tuple[Any, Any]:
             here = b.load(keys, [b.add(begin, at)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ltensor.ir.aside import built_aside
 from ltensor.ir.build import as_tensor
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, evaluate, inputs_of, substitute
@@ -204,6 +205,11 @@ class OpFromGraph(DeclaredOp):
         return [disconnected_type.make_variable() for _ in inputs[self.n_given :]]
 
     def _default(self, inputs: list[Variable], output_grads: list[Variable]) -> list[Any]:
+        return built_aside(
+            lambda: self._pulled_back(inputs, output_grads), [*inputs, *output_grads]
+        )
+
+    def _pulled_back(self, inputs: list[Variable], output_grads: list[Variable]) -> list[Any]:
         from ltensor.ops.differentiate import pullback
 
         # Fresh stand-ins: the same variable may be given twice.
@@ -243,6 +249,10 @@ class OpFromGraph(DeclaredOp):
         return result
 
     def _default_r_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
+        given = [v for v in [*inputs, *eval_points] if v is not None]
+        return built_aside(lambda: self._pushed_forward(inputs, eval_points), given)
+
+    def _pushed_forward(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
         """Two reverse sweeps: the pullback is linear in its cotangents."""
         from ltensor.ops.differentiate import pullback
 

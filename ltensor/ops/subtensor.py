@@ -395,14 +395,14 @@ def write_region(k: Any, region: Any, y: Any, replace: bool) -> None:
     if equal.op == "const":
         nest(direct)
         return
+    for axis in range(y.ndim):
+        # before anything is written: the region may be a shared variable's
+        have, want = y.dims[axis], region.dims[pad + axis]
+        fits = b.or_(b.eq(have, want), b.eq(have, 1))
+        k.check(fits, "subtensor_mismatch", (have, want), (axis,))
     with b.if_(equal):
         nest(direct)
     with b.else_():
-        for axis in range(y.ndim):
-            have, want = y.dims[axis], region.dims[pad + axis]
-            k.check(
-                b.or_(b.eq(have, want), b.eq(have, 1)), "subtensor_mismatch", (have, want), (axis,)
-            )
         nest(stretched)
 
 

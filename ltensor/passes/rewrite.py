@@ -21,6 +21,7 @@ from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Op, Variable
 from ltensor.ir.types import TensorType
 from ltensor.ops.opdef import is_pure
+from ltensor.passes.remarks import remark
 
 __all__ = ["ANY_USES", "AnyUses", "Rules", "Sweep", "Uses", "conform", "is_pure", "rewrite"]
 
@@ -150,6 +151,7 @@ class Sweep:
         self.uses = Uses(function)
         self.fired = 0
         self._left = 0
+        self._reported = False
         self.budget = BUDGET_PER_NODE * len(function.nodes) + LEAST_BUDGET
         self._final: dict[Variable, Variable] = {v: v for v in function.inputs}
         self._table: dict[Any, Apply] = {}
@@ -245,6 +247,7 @@ class Sweep:
             return None
         for rule, wants_uses in self.rules.of(node.op):
             if self._left <= 0:
+                self._report_budget(node)
                 return None
             result = rule(node, self.uses) if wants_uses else rule(node)
             if result is None:
@@ -256,6 +259,20 @@ class Sweep:
             self._left -= 1
             return [self._checked(rule, v, o) for v, o in zip(values, node.outputs, strict=True)]
         return None
+
+    def _report_budget(self, node: Apply) -> None:
+        """Say once that this sweep leaves the graph as it is, and which budget it has spent."""
+        if self._reported:
+            return
+        self._reported = True
+        whole = self.fired >= self.budget
+        remark(
+            self.rules.name if self.rules else "rewrite",
+            node,
+            "stopped rewriting {} after {} rules: it is right, but might be simplified further",
+            "this graph" if whole else "what comes of one node",
+            self.fired if whole else BUDGET_OF_A_NODE,
+        )
 
     def _checked(self, rule: Rule, value: Variable, old: Variable) -> Variable:
         fitted = conform(value, old)

@@ -1,8 +1,8 @@
 """Numerically stable forms of expressions that overflow or cancel as they are written.
 
 The rules stand in `ltensor.passes.stable`, by subject. As in Theano they make ``log(softmax(x))``,
-``log(1 - sigmoid(x))``, ``log(1 + exp(x))``, ``log(sum(exp(x)))`` and their gradients finite
-wherever the mathematical value is.
+``log(1 - sigmoid(x))``, ``log(1 + exp(x))``, ``log(sum(exp(x)))``, ``log(erfc(x))`` and their
+gradients finite wherever the mathematical value is.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from ltensor.ir.function import Function
 from ltensor.passes.manager import register
 from ltensor.passes.rewrite import Rules, rewrite
-from ltensor.passes.stable import logarithms, quotients, sigmoids, softmaxes
+from ltensor.passes.stable import logarithms, normal, quotients, sigmoids, softmaxes
 
 RULES = Rules("stabilize")
-for _part in (sigmoids, logarithms, softmaxes, quotients):
+for _part in (sigmoids, normal, logarithms, softmaxes, quotients):
     RULES.include(_part.RULES)
 
 

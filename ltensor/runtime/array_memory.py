@@ -24,7 +24,6 @@ ARRAY_HANDLER = 88
 _BASIC_SIZE = 96
 #: capsules do not copy their names
 _NAME = b"mem_handler"
-_OWNS_DATA = 0x4
 #: C-ordered, aligned, writeable
 _FLAGS = 0x501
 
@@ -191,7 +190,7 @@ def module_text(dtypes: tuple[str, ...]) -> str:
         ("FLAGS,", f"{_FLAGS},"),
         ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
         ("ARRAY_HANDLER", ARRAY_HANDLER),
-        ("OWNS", _OWNS_DATA),
+        ("OWNS", layout.OWNS_DATA),
         ("TYPES", count),
     ):
         text = text.replace(word, str(number))

@@ -63,6 +63,10 @@ class Build:
     updated : sequence of int
         For every new value the number of the shared variable that takes it.
     returns : {'value', 'list', 'none'}
+    keeps_memory : bool
+        Whether the function keeps the memory of its buffers between calls.
+    lent : sequence of int
+        Results that may be values of shared variables themselves, not copies.
 
     Attributes
     ----------
@@ -78,6 +82,8 @@ class Build:
         n_results: int,
         updated: Sequence[int],
         returns: Returns,
+        keeps_memory: bool = False,
+        lent: Sequence[int] = (),
     ) -> None:
         self.graph = graph
         self.mode = mode
@@ -85,6 +91,8 @@ class Build:
         self.n_results = n_results
         self.updated = list(updated)
         self.returns = returns
+        self.keeps_memory = keeps_memory
+        self.lent = tuple(lent)
         self.seconds: dict[str, float] = {}
         self.remarks_made: list[Remark] = []
         self.flags = flag_values()
@@ -131,7 +139,11 @@ class Build:
 
         final = self.final
         signature = Signature(
-            self.n_arguments, len(final.outputs) - len(self.updated), self.updated
+            self.n_arguments,
+            len(final.outputs) - len(self.updated),
+            self.updated,
+            self.keeps_memory,
+            self.lent,
         )
         began = time.perf_counter()
         with self._flags_of_then(), recording() as remarks:
@@ -147,9 +159,12 @@ class Build:
         return self.remarks_made
 
     def _flags_of_then(self) -> change_flags:
-        """The flags as they were when the function was asked for."""
-        now = flag_values()
-        return change_flags({k: v for k, v in self.flags.items() if k in now and now[k] != v})
+        """The flags as they were when the function was asked for.
+
+        But no test values: what stages build is not the user's and has none.
+        """
+        now, then = flag_values(), {**self.flags, "compute_test_value": "off"}
+        return change_flags({k: v for k, v in then.items() if now.get(k, v) != v})
 
     def timing(self) -> str:
         """The seconds of the stages gone through, and of each pass, as a table."""

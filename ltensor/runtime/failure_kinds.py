@@ -164,6 +164,10 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
             f"{tuple(n[s.detail[0] : 2 * s.detail[0]])}"
         ),
     ),
+    "size_vector": (
+        ValueError,
+        _detail("the shape has {0} entries, {1} dimensions are wanted"),
+    ),
     "batched_dot": (
         ValueError,
         _detail("batched_dot: the operands' batches have {0} and {1} entries"),

@@ -30,6 +30,7 @@ SCALAR_VALUE: Final = 16
 """Where a Python float and NumPy's scalars keep their value."""
 
 C_CONTIGUOUS_ALIGNED: Final = 0x101
+OWNS_DATA: Final = 0x4
 DESCR_WORD_MASK: Final = 0xFFFF_FFFF_00FF_FFFF
 """Leaves out the flags byte, which NumPy 2 does not use any more."""
 
@@ -107,6 +108,14 @@ def _vectorcall_as_assumed() -> bool:
     return True
 
 
+def _counts_as_assumed() -> bool:
+    """Whether an object begins with the number of references to it."""
+    witness = np.empty(1)
+    before = _int(id(witness))
+    held = [witness, witness]
+    return _int(id(witness)) == before + len(held)
+
+
 @functools.cache
 def probe() -> str:
     """Return why struct layouts are not as assumed, or an empty string if they are."""
@@ -126,6 +135,8 @@ def probe() -> str:
         np.ones(9, dtype="complex128")[::2],
         np.zeros(4, dtype="bool"),
     )
+    if not _counts_as_assumed():
+        return "unknown place of reference counts"
     if not all(map(_array_as_assumed, arrays)):
         return f"unknown layout of numpy.ndarray in NumPy {np.__version__}"
     if not all(map(_scalar_as_assumed, _SCALARS)):

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ltensor.errors import UnsupportedError
 from ltensor.ir.function import Function
+from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType
-from ltensor.lowering.cpu import jit, libraries, thread_pool
+from ltensor.lowering.cpu import block_pool, jit, libraries, thread_pool
 from ltensor.runtime import entry, support
 from ltensor.runtime.cell import Cell
 from ltensor.runtime.chunk_compiler import ChunkCompiler
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from ltensor.lowering.whole import Lowered, Signature
 
 # The lowering is imported when something is lowered: what comes from the disk does without it.
+
+
+#: kinds of table entries that lead to Python
+PYTHON = ("callback", "compiler")
 
 
 class Linked:
@@ -31,6 +37,8 @@ class Linked:
         The addresses that the code reads.
     entries : list of (str, object)
         What the words of the table are, as in `Lowered`.
+    arena : Arena or None
+        Memory that the function keeps between calls.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class Linked:
         keepalive: list[Any],
         source: Callable[[], tuple[Lowered, str]],
         asks_for_parts: bool,
+        arena: block_pool.Arena | None = None,
     ) -> None:
         self.address = module.address("entry")
         self.module = module
@@ -49,6 +58,7 @@ class Linked:
         self.keepalive = keepalive
         self._source = source
         self._asks_for_parts = asks_for_parts
+        self.arena = arena
 
     @property
     def lowered(self) -> Lowered:
@@ -63,22 +73,27 @@ class Linked:
     @property
     def may_call_python(self) -> bool:
         """Whether the code calls Python: user ops, what is compiled when first wanted."""
-        return self._asks_for_parts or any(
-            kind in ("callback", "compiler") for kind, _ in self.entries
-        )
+        return self._asks_for_parts or any(kind in PYTHON for kind, _ in self.entries)
+
+
+def _tensor_type(variable: Variable, role: str) -> TensorType:
+    if isinstance(variable.type, TensorType):
+        return variable.type
+    raise UnsupportedError(
+        f"{variable} of type {variable.type} as {role} of a compiled function",
+        "use tensors; a random state belongs in a shared variable, with its new state in updates",
+    )
 
 
 def specs(function: Function, signature: Signature) -> tuple[list[Any], list[Any]]:
     """What the entry must know of arguments and results."""
     inputs = []
     for variable in function.inputs[: signature.n_arguments]:
-        kind = variable.type
-        assert isinstance(kind, TensorType)
+        kind = _tensor_type(variable, "an argument")
         inputs.append(entry.InputSpec(kind.dtype, kind.ndim, kind.broadcastable))
     outputs = []
     for variable in function.outputs[: signature.n_results]:
-        kind = variable.type
-        assert isinstance(kind, TensorType)
+        kind = _tensor_type(variable, "a result")
         outputs.append(entry.OutputSpec(kind.dtype, kind.ndim))
     return inputs, outputs
 
@@ -138,6 +153,7 @@ def load(
     """
     entry.ensure_support()
     keepalive: list[Any] = list(shared)
+    arena: block_pool.Arena | None = None
     table = np.zeros(max(1, len(entries)), dtype=np.int64)
     for number, (kind, thing) in enumerate(entries):
         if kind == "data":
@@ -145,10 +161,15 @@ def load(
             table[number] = thing.ctypes.data
         elif kind == "cell":
             table[number] = shared[thing].address
-        elif kind == "resize":
-            table[number] = support.address("lt_cell_resize")
-        elif kind == "adopt":
-            table[number] = support.address("lt_cell_adopt")
+        elif kind == "support":
+            table[number] = support.address(thing)
+        elif kind == "holds":
+            # a function that calls Python holds the arrays of shared variables itself
+            python = any(k in PYTHON for k, _ in entries) or libraries.has_parts(calls)
+            table[number] = int(python)
+        elif kind == "arena":
+            arena = block_pool.Arena(thing)
+            table[number] = arena.address
         elif kind == "callback":
             keepalive.append(thing)
             table[number] = id(thing)
@@ -165,4 +186,4 @@ def load(
     if any(kind == "chunk" for kind, _ in entries):
         symbols.update(thread_pool.words())
     module = jit.link_object(code, symbols, text=lambda: source()[1])
-    return Linked(module, table, entries, keepalive, source, libraries.has_parts(calls))
+    return Linked(module, table, entries, keepalive, source, libraries.has_parts(calls), arena)

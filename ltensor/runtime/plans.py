@@ -73,7 +73,8 @@ def key(build: Build) -> str | None:
         return None
     from ltensor.passes.pipeline import stages
 
-    signature = build.n_arguments, build.n_results, build.updated, build.returns
+    counts = build.n_arguments, build.n_results, build.updated
+    signature = *counts, build.returns, build.keeps_memory, build.lent
     return plan_key.function_key(build.graph, build.flags, stages(mode), signature)
 
 

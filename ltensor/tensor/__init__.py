@@ -211,6 +211,7 @@ from ltensor.tensor.constructors import (
     vector,
 )
 from ltensor.tensor.functions import (
+    _allclose,
     addbroadcast,
     advanced_inc_subtensor1,
     advanced_set_subtensor1,
@@ -262,7 +263,6 @@ AdvancedSubtensor1 = AdvancedSubtensor
 AdvancedIncSubtensor1 = AdvancedIncSubtensor
 BaseAdvancedSubtensor = AdvancedSubtensor
 Shape_i = ShapeI
-_allclose = allclose
 _dot = Dot()
 
 all_dtypes = list(_dtypes.ALL)
@@ -307,6 +307,8 @@ _LATER = {
         "ltensor.tensor.extra_ops": "bartlett bincount broadcast_shape broadcast_to diff "
         "to_one_hot",
         "ltensor.tensor.nlinalg": "trace",
+        "ltensor.tensor.uncommon": "AllocEmpty PermuteRowElements ceil_intdiv cov extract_constant "
+        "inverse_permutation permute_row_elements scalar_from_tensor tensor_from_scalar",
     }.items()
     for name in names.split()
 }

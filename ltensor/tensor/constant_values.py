@@ -82,6 +82,8 @@ def _of_node(variable: Variable, node: Apply, elemwise: bool, depth: int) -> np.
         element = _element(node)
         if element is not None:
             return known(element)
+    if name == "assert" and all(bool(known(condition)) for condition in node.inputs[1:]):
+        return known(node.inputs[0])
     if name == "second":
         return known(node.inputs[1])
     if name in _TRANSPARENT:
@@ -110,7 +112,12 @@ def _element(node: Apply) -> Variable | None:
 
     pattern = getattr(node.op, "pattern", None)
     source = node.inputs[0]
-    if pattern is None or len(pattern) != 1:
+    if pattern is None:
+        return None
+    if isinstance(source, Constant) and all(isinstance(item, int) for item in pattern):
+        picked = source.data[tuple(pattern)]
+        return constant(picked) if np.ndim(picked) == 0 else None
+    if len(pattern) != 1:
         return None
     position: Any = pattern[0]
     if isinstance(position, str):

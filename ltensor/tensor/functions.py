@@ -107,6 +107,17 @@ def allclose(
     return reduce_all(isclose(a, b, rtol, atol, equal_nan))
 
 
+def _allclose(a: Any, b: Any, rtol: float | None = None, atol: float | None = None) -> bool:
+    """Whether two arrays are close, by tolerances for the narrower of their dtypes."""
+    a, b = np.asarray(a), np.asarray(b)
+    loose = {"float16": (1e-3, 1e-3), "float32": (1e-5, 1e-5), "complex64": (1e-5, 1e-5)}
+    found = [loose.get(str(array.dtype), (1e-5, 1e-8)) for array in (a, b)]
+    relative, absolute = max(found)
+    return np.allclose(
+        a, b, rtol=relative if rtol is None else rtol, atol=absolute if atol is None else atol
+    )
+
+
 def largest(*args: Any) -> Any:
     """The element-wise maximum of two or more operands."""
     return _fold(maximum, "largest", args)
@@ -265,8 +276,10 @@ def unbroadcast(x: Any, *axes: Any) -> Any:
 
 
 def patternbroadcast(x: Any, broadcastable: Sequence[bool]) -> Any:
-    """``x`` with the whole broadcast pattern given."""
-    return shapes.set_flags(x, broadcastable)
+    """``x`` with the broadcast pattern given, or that of its first dimensions."""
+    x = as_tensor(x)
+    pattern = tuple(bool(flag) for flag in broadcastable)
+    return shapes.set_flags(x, pattern + x.type.broadcastable[len(pattern) :])
 
 
 def makeKeepDims(x: Any, y: Any, axis: Any) -> Any:

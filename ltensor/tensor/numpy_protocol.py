@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import ltensor.tensor as T
+from ltensor.ir.graph import Variable
 
 #: Where NumPy's ufuncs have other names than Theano's functions.
 _UFUNCS = {
@@ -24,7 +25,6 @@ _UFUNCS = {
     "greater_equal": "ge",
     "less": "lt",
     "less_equal": "le",
-    "matmul": "",
     "multiply": "mul",
     "negative": "neg",
     "positive": "tensor_copy",
@@ -92,6 +92,11 @@ def apply_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str
     if name in ("equal", "not_equal") and method == "__call__":
         same = inputs[0] is inputs[1]
         return same if name == "equal" else not same
+    if name == "matmul" and method == "__call__" and not kwargs:
+        # There is no such operation, but a program's own class of variables may define it.
+        right = inputs[1]
+        reflected = getattr(right, "__rmatmul__", None) if isinstance(right, Variable) else None
+        return NotImplemented if reflected is None else reflected(inputs[0])
     function = getattr(T, _UFUNCS.get(name, name), None) if method == "__call__" else None
     if function is None or kwargs:
         return NotImplemented

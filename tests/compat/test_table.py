@@ -57,6 +57,7 @@ def test_same_objects() -> None:
         run(
             "import theano, theano.tensor as T, ltensor, ltensor.tensor as LT\n"
             "from theano.tensor.nnet import sigmoid\n"
+            "assert T.hashtype(1) == theano.gof.hashtype(2) == theano.gof.utils.hashtype(3)\n"
             "from theano.sandbox.rng_mrg import MRG_RandomStreams\n"
             "from theano.compile.nanguardmode import NanGuardMode\n"
             "assert theano.function is ltensor.function and theano.scan is ltensor.scan\n"
@@ -84,7 +85,9 @@ def test_star_import() -> None:
 @pytest.mark.parametrize(
     ("statement", "error", "says"),
     [
-        ("import theano.sparse", "ModuleNotFoundError", "there are no sparse matrices"),
+        ("import theano.sparse.basic", "ModuleNotFoundError", "there are no sparse matrices"),
+        ("import theano; theano.sparse.dot", "AttributeError", "there are no sparse matrices"),
+        ("from theano.sparse import SparseType as S; S('csr')", "UnsupportedError", "dense arrays"),
         ("import theano.tensor.downsample", "ModuleNotFoundError", "theano.tensor.downsample"),
         ("import theano; theano.nonsense", "AttributeError", "ltensor has no theano.nonsense"),
         ("import theano; theano.gof.COp", "AttributeError", "write perform with NumPy"),
@@ -99,6 +102,32 @@ def test_what_is_not_there(statement: str, error: str, says: str) -> None:
     )
     assert out.startswith(error)
     assert says in out
+
+
+def test_list_of_flags() -> None:
+    """Programs look for a flag by its full name, and read and write it as a property."""
+    assert (
+        run(
+            "import theano\n"
+            "(flag,) = [f for f in theano.configparser._config_var_list\n"
+            "    if f.fullname == 'scan.allow_gc']\n"
+            "old = flag.__get__(True, None)\n"
+            "flag.__set__(None, not old)\n"
+            "print(old, theano.config.scan.allow_gc)\n"
+        )
+        == "False True\n"
+    )
+
+
+def test_sparse_says_no() -> None:
+    """As without SciPy: the import works, so that programs which only ask go on."""
+    assert (
+        run(
+            "import theano.sparse as sparse, theano.tensor as T\n"
+            "print(sparse.enable_sparse, isinstance(T.matrix().type, sparse.SparseType))\n"
+        )
+        == "False False\n"
+    )
 
 
 def test_gpu_flags_say_no() -> None:

@@ -15,7 +15,7 @@ import ltensor as theano
 import ltensor.tensor as T
 from ltensor import In, Out, Param, function, shared
 from ltensor.config import change_flags
-from ltensor.errors import MissingInputError, UnusedInputError
+from ltensor.errors import MissingInputError, UnsupportedError, UnusedInputError
 
 # ------------------------------------------------------------------------------- outputs
 
@@ -455,3 +455,70 @@ def test_shared_variables_take_arrays_of_any_layout(layout: str) -> None:
         np.testing.assert_array_equal(f(), kept * 2 + 2)
         s.set_value(array, borrow=borrow)
         np.testing.assert_array_equal(f().shape, array.shape)
+
+
+# ------------------------------------------------------------------------------- rarities
+
+
+def test_default_updates_of_what_givens_read() -> None:
+    counter = shared(1.0, "counter")
+    counter.default_update = counter + 3
+    f = function([], counter + 10, givens={counter: counter + 10})
+    assert f() == 21
+    assert counter.get_value() == 14  # the update reads what stands in the variable's place
+    assert f() == 34
+    x = T.dscalar("x")
+    g = function([x], counter + 10, givens={counter: x})
+    assert g(1.0) == 11
+    assert counter.get_value() == 27
+
+
+def test_default_updates_of_what_givens_replace() -> None:
+    counter = shared(1.0)
+    counter.default_update = counter + 1
+    drawn = counter * 2
+    f = function([], drawn + 1, givens={drawn: T.constant(5.0, dtype="float64")})
+    assert f() == 6
+    assert counter.get_value() == 1
+
+
+def test_givens_of_another_rank() -> None:
+    m = T.imatrix("m")
+    x, y = T.ivectors("x", "y")
+    with pytest.raises(TypeError, match="Cannot convert"):
+        function([m, y], x * y, givens=[(x, m)])
+    f = function([m, y], x * y, givens=[(x, m)], rebuild_strict=False)
+    np.testing.assert_array_equal(
+        f(np.ones((2, 3), "int32"), np.arange(3, dtype="int32")), [[0, 1, 2]] * 2
+    )
+
+
+def test_names_of_inputs_are_strings() -> None:
+    with pytest.raises(TypeError, match="must be a string"):
+        In(T.dscalar(), name=["x"])  # type: ignore[arg-type]
+
+
+def test_what_has_no_value_cannot_be_compiled() -> None:
+    x = T.dvector("x")
+    nothing = theano.gradient.grad_undefined(T.add, 0, x)
+    with pytest.raises(TypeError, match="cannot be computed"):
+        function([x], nothing, on_unused_input="ignore")
+
+
+def test_only_tensors_are_arguments_and_results() -> None:
+    state = shared(np.random.RandomState(1))
+    with pytest.raises(theano.errors.UnsupportedError, match="shared variable"):
+        function([], state)
+    argument = state.type()
+    with pytest.raises(theano.errors.UnsupportedError, match="as an argument"):
+        function([argument], T.constant(1), on_unused_input="ignore")
+
+
+def test_monitor_mode_is_refused_when_it_is_used() -> None:
+    """Programs make one at import and leave it."""
+    from ltensor.compile_modes import MonitorMode
+
+    mode = MonitorMode(post_func=print)
+    x = T.dscalar()
+    with pytest.raises(UnsupportedError, match="MonitorMode"):
+        function([x], x + 1, mode=mode)

@@ -43,6 +43,14 @@ def test_walking():
     assert view_roots(b) == [b]
 
 
+def test_parents_of_variables_and_nodes():
+    x = T.dvector("x")
+    y = x + 1
+    assert y.get_parents() == [y.owner]
+    assert y.owner.get_parents() == y.owner.inputs
+    assert x.get_parents() == []
+
+
 def test_orderings():
     x = T.dscalar("x")
     a, b = x + 1, x * 2

@@ -117,9 +117,10 @@ def test_growth(graph: Callable[[int], Graph]) -> None:
     measured(graph, 40)  # imports and tables that are made once
     calls, lines = measured(graph, 100)
     more_calls, more_lines = measured(graph, 800)
-    # eight times the graph; forms change with size, so that it is not quite eight times the work
+    # Eight times the graph. Forms change with size, so that it is not quite eight times the work:
+    # a long chain keeps values in memory between its nests, a short one has a single nest.
     assert more_calls < 12 * calls
-    assert more_lines < 12 * lines
+    assert more_lines < 16 * lines
 
 
 def test_ten_thousand_operations() -> None:

@@ -98,3 +98,13 @@ def test_equality_and_pickling() -> None:
     assert pickle.loads(pickle.dumps(cube)) == cube
     with pytest.raises(TypeError):
         T.Elemwise("tanh")
+
+
+def test_classes_of_known_functions_make_them() -> None:
+    """As ``Elemwise(GammaLn(upgrade_to_float, name="gammaln"))`` in programs."""
+    for name in ("GammaLn", "Psi", "Abs", "Identity", "Add", "Tanh"):
+        kind = getattr(scalar, name)
+        assert isinstance(kind(scalar.upgrade_to_float, name="mine"), kind)
+    x = T.dvector("x")
+    gammaln = T.Elemwise(scalar.GammaLn(scalar.upgrade_to_float, name="g"), name="gammaln")
+    np.testing.assert_allclose(gammaln(x).eval({x: [1.0, 5.0]}), [0, np.log(24)], atol=1e-15)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ltensor
 import ltensor.tensor as T
 import ltensor.test_value
 from ltensor.config import change_flags
@@ -284,6 +285,25 @@ def test_isclose() -> None:
     both_nan = value(T.isclose(x, y, equal_nan=True), given)
     assert both_nan.tolist() == np.isclose(a, b, equal_nan=True).tolist()
     assert not value(T.allclose(x, y), given)
+    # the name with an underscore is for arrays
+    assert T.basic._allclose(np.float32([1.0]), np.float32([1.000001])) is True
+    assert not T.basic._allclose([1.0], [1.0001])
+    assert T.basic._allclose([1.0], [1.0001], rtol=1e-3)
+
+
+def test_matrix_product_of_ones_own_variables() -> None:
+    """Theano has no ``@``, but programs' classes of variables define it, also reflected."""
+
+    class Mine(type(T.dmatrix())):  # type: ignore[misc]
+        def __rmatmul__(self, other: Any) -> Any:
+            return T.dot(other, self)
+
+    a, x = np.arange(4.0).reshape(2, 2), T.dmatrix()
+    mine = Mine(x.type, None, None)
+    np.testing.assert_array_equal(value(a @ mine, {mine: a}), a @ a)
+    for product in (lambda: a @ x, lambda: x @ a, lambda: np.matmul(x, a)):
+        with pytest.raises(TypeError):
+            product()
 
 
 def test_numpy_functions() -> None:
@@ -358,6 +378,23 @@ def test_test_values() -> None:
         "Backtrace when that variable is created:\n\n  File "
     )
     assert "q = T.dvector" in str(caught.value)
+
+
+def test_test_values_of_derivatives_of_regions() -> None:
+    x, w = T.dvector("x"), T.dscalar("w")
+    x.tag.test_value, w.tag.test_value = np.array([1.0, 2.0, 3.0]), 0.5
+    with change_flags(compute_test_value="raise"):
+        rows, _ = ltensor.scan(lambda a, s, k: a + s * k, x, w, w)
+        gx, gw = ltensor.grad(rows.sum(), [x, w])
+        inner = ltensor.OpFromGraph([x, w], [T.tanh(x * w)])(x, w)
+        g = ltensor.grad(inner.sum(), x)
+        p = ltensor.Rop(inner, w, w)
+        # compiling asks for sizes of its own
+        part = x[: x.shape[0] - 1].sum() + T.arange(x.shape[0]).sum() + x[x > 1].sum()
+        assert ltensor.function([x], part)([1.0, 2.0, 3.0]) == 11.0
+    for variable in (gx, gw, g, p):
+        known = variable.eval({x: x.tag.test_value, w: 0.5})
+        np.testing.assert_allclose(variable.tag.test_value, known)
 
 
 def test_test_values_that_are_missing() -> None:

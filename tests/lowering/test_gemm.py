@@ -339,6 +339,28 @@ def test_packed_once(dtype, width):
                     np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("width", [w for w in WIDTHS if width_available(w)])
+@pytest.mark.parametrize("dtype", MAIN_DTYPES)
+@pytest.mark.parametrize("layouts", list(itertools.product(("plain", "transposed"), repeat=2)))
+def test_few_columns(dtype, width, layouts):
+    """Few columns are dot products, or a transposed product that is turned block by block."""
+    call = own_kernel(dtype, width)
+    rng = np.random.default_rng(7)
+    sizes = itertools.product((32, 35, 385), (1, 2, 4, 7, 11, 16, 18, 49, 66), (1, 8, 33, 515))
+    for (m, n, k), (alpha, beta) in zip(sizes, itertools.cycle([(1, 0), (2, -1)])):
+        a = operand(rng, (m, k), dtype, layouts[0])
+        b = operand(rng, (k, n), dtype, layouts[1])
+        whole = values(rng, (m, n + 3), dtype)
+        before = whole.copy()
+        want = expected(a, b, before[:, :n], alpha, beta)
+        if beta == 0:
+            whole[:, :n] = np.nan
+        multiply(call, a, b, whole[:, :n], alpha, beta)
+        tolerance = 2e-4 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(whole[:, :n], want, rtol=tolerance, atol=10 * tolerance)
+        np.testing.assert_array_equal(whole[:, n:], before[:, n:])
+
+
 def test_packing_nothing():
     _, keep, _ = kept_product("float32", 16)
     for sizes in ((0, 3, 4), (3, 0, 4), (3, 4, 0)):

@@ -138,8 +138,13 @@ def test_the_parts_are_those_of_one_module(width: int) -> None:
         plan = Plan.make(el)
         whole = set(functions(kernels.module_text(dtype, SimpleHost(width, True))))
         names = ["pack", "blocked"]
-        names += ["kept", *(p for p in PARTS if p.startswith("dot"))] if el.kind == "float" else []
+        names += (
+            ["keep", "kept", *(p for p in PARTS if p.startswith("dot"))]
+            if el.kind == "float"
+            else []
+        )
         names += ["turn"] if el.size in (4, 8) else []
+        names += ["narrow", "flipped"] if el.kind == "float" and el.has_masks else []
         for rows, shapes in plan.shapes.items():
             kinds = range(2 if el.has_masks and width == 32 else 1)
             names += [f"tile {rows} {v} {kind}" for v in shapes for kind in kinds]

@@ -15,7 +15,7 @@ import ltensor as theano
 import ltensor.tensor as T
 from ltensor.lowering.program import Loop
 from ltensor.lowering.rewrites import block_sums, columns, streams
-from ltensor.ops import extrema
+from ltensor.ops.extrema import CHUNK
 
 SHAPES = [(0, 5), (1, 1), (3, 1), (1, 7000), (7, 3000), (9000, 2), (130, 129), (300, 67), (40, 512)]
 
@@ -89,6 +89,30 @@ def test_loops_with_one_row_count_are_joined():
     assert [any(isinstance(e, Loop) for e in loop.body.body) for loop in loops] == [True, False]
 
 
+def test_long_programs_are_joined_too():
+    """However many loops there are: 110 layers, each of two loops over the same rows."""
+    m = y = T.dmatrix("m")
+    for _ in range(110):
+        y = T.tanh(y / T.sqr(y).sum(1, keepdims=True)) + m
+    f = theano.function([m], y)
+    loops = [e for e in f._linked.lowered.program.root.body if isinstance(e, Loop)]
+    assert len(loops) < 60
+    x = np.random.default_rng(0).standard_normal((70, 9))
+    wanted = x
+    for _ in range(110):
+        wanted = np.tanh(wanted / (wanted**2).sum(1, keepdims=True)) + x
+    np.testing.assert_allclose(f(x), wanted, rtol=1e-9)
+
+
+def test_a_nest_stores_a_few_dozen_values():
+    x = T.dvector("x")
+    f = theano.function([x], [T.exp(x) * k for k in range(2, 102)])
+    loops = [e for e in f._linked.lowered.program.root.body if isinstance(e, Loop)]
+    assert [sum(e.op == "store" for e in loop.body.body) for loop in loops] == [64, 37]
+    v = np.linspace(-1, 1, 37)
+    np.testing.assert_allclose(f(v)[99], np.exp(v) * 101, rtol=1e-12)
+
+
 def test_a_flat_nest_is_joined_with_rows():
     """What is computed for all elements at once is computed for the rows of a block."""
     m = T.fmatrix("m")
@@ -112,7 +136,8 @@ def test_columns(rows, width):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "size", [1, 15, 17, extrema.BLOCK - 1, extrema.BLOCK, extrema.BLOCK + 1, 5 * extrema.BLOCK + 3]
+    "size",
+    [1, 15, 17, 255, 256, 257, 512, 513, 5123, CHUNK - 1, CHUNK + 1, 2 * CHUNK + 2050],
 )
 def test_places_of_extrema(dtype, size):
     v, t = T.vector("v", dtype=dtype), T.tensor3("t", dtype=dtype)

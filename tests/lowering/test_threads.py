@@ -212,6 +212,19 @@ def test_code_that_cannot_be_made_leaves_the_loop_to_one_thread(
     np.testing.assert_allclose(f(np.ones(100)), np.e)
 
 
+def test_a_turned_result_is_nobodys_scratch_memory(threads: Compile) -> None:
+    """A buffer that becomes the result is mentioned by its number only."""
+    x = T.tensor4("x")
+    turned = x.dimshuffle(0, 2, 3, 1)
+    f = threads([x], [turned.reshape((x.shape[0], -1)), x.sum(1) + turned[:, :, :, 0]])
+    values = np.random.default_rng(0).random((5, 17, 32, 33))
+    for scale in range(1, 5):
+        a = scale * values
+        flat, total = f(a)
+        np.testing.assert_array_equal(flat, a.transpose(0, 2, 3, 1).reshape(5, -1))
+        np.testing.assert_allclose(total, a.sum(1) + a[:, 0])
+
+
 def test_scratch_memory_is_private_to_a_thread(threads: Compile) -> None:
     """A buffer of a row that is used for every row belongs to who works on the row."""
     from ltensor.lowering.builder import Builder
@@ -393,3 +406,38 @@ def test_the_time_that_a_container_grants(
         path.parent.mkdir(exist_ok=True)
         path.write_text(text + "\n")
     assert thread_pool._quota(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("shape", [(3000, 1000), (40001, 10), (400, 2047), (300, 2049), (9, 5)])
+def test_reductions_down_columns_have_the_same_bits(
+    shape: tuple[int, int], threads: Compile
+) -> None:
+    m = T.matrix("m", dtype="float32")
+    x = np.random.default_rng(1).standard_normal(shape).astype("float32")
+    x[1, 2], x[2, 3] = np.nan, np.inf
+    outputs = [m.sum(0), m.prod(0), m.max(0), m.min(0), T.exp(m).mean(0), m.argmax(0)]
+    outputs += [T.any(m > 3, axis=0), m.var(0)]
+    for a, b in zip(threads([m], outputs)(x), serial([m], outputs)(x), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_a_tall_matrix_is_cut_into_chunks_of_rows(threads: Compile) -> None:
+    m = T.dmatrix("m")
+    f = threads([m], [m.sum(0), m.max(0)])
+    assert len(shared_loops(f)) == 2
+    x = np.random.default_rng(2).standard_normal((5001, 300))
+    before = jobs()
+    np.testing.assert_allclose(f(x)[0], x.sum(0), rtol=1e-10, atol=1e-10)
+    assert jobs() > before
+    np.testing.assert_array_equal(f(x)[1], x.max(0))
+
+
+def test_the_place_of_the_extremum_of_a_vector(threads: Compile) -> None:
+    v = T.fvector("v")
+    f = threads([v], [v.argmax(), v.argmin()])
+    rng = np.random.default_rng(3)
+    for size in (1, 65535, 65537, 200003):
+        x = rng.integers(0, 50, size).astype("float32")
+        assert f(x) == [x.argmax(), x.argmin()]
+        x[rng.integers(0, size, 3)] = np.nan
+        assert f(x) == [x.argmax(), x.argmin()]

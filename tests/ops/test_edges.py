@@ -58,3 +58,45 @@ def test_topk_refuses_impossible_counts(count: int) -> None:
     x, n = T.dvector("x"), T.lscalar("n")
     with pytest.raises(AssertionError, match="topk"):
         theano.function([x, n], T.topk(x, n))(np.arange(4.0), count)
+
+
+# ------------------------------------------------------------------------------- reductions
+
+
+def test_mean_of_many_half_floats() -> None:
+    """Neither the sum nor the count of them fits float16."""
+    x = T.vector(dtype="float16")
+    ones = np.ones(100_000, "float16")
+    for value in (x.mean(), T.mean(x, dtype="float16")):
+        assert value.dtype == "float16"
+        assert value.eval({x: ones}) == 1
+    assert x.var().eval({x: ones}) == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "accumulator"), [("float64", "float32"), ("int64", "int8"), ("complex64", "float64")]
+)
+def test_elements_must_fit_the_accumulator(dtype: str, accumulator: str) -> None:
+    x = T.vector(dtype=dtype)
+    for reduction in (T.sum, T.prod):
+        with pytest.raises(TypeError, match="precision would be lost"):
+            reduction(x, acc_dtype=accumulator)
+        assert reduction(T.vector(dtype="int8"), acc_dtype="float32").ndim == 0
+
+
+def test_complex_numbers_are_not_clipped() -> None:
+    with pytest.raises(TypeError, match="no order"):
+        T.clip(T.zvector(), 0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arange_of_floats_is_numpys_up_to_rounding(dtype: str) -> None:
+    start, stop, step = T.dscalars("start", "stop", "step")
+    f = theano.function([start, stop, step], T.arange(start, stop, step, dtype=dtype))
+    rng = np.random.RandomState(3)
+    for _ in range(20):
+        first, width = rng.uniform(-10, 10), rng.uniform(0.01, 2) * rng.choice([-1, 1])
+        last = first + width * rng.uniform(0, 50)
+        expected = np.arange(first, last, width, dtype=dtype)
+        eps = np.finfo(dtype).eps * max(abs(first), abs(last))
+        np.testing.assert_allclose(f(first, last, width), expected, rtol=0, atol=2 * eps)

@@ -331,7 +331,8 @@ def test_flat_index_functions() -> None:
 
 
 def test_grids() -> None:
-    dense = compile_graph([], [rearrange.mgrid[0:3, 1:5:2]])()[0]
+    rows, columns = rearrange.mgrid[0:3, 1:5:2]
+    dense = compile_graph([], [rows, columns])()
     np.testing.assert_array_equal(dense, np.mgrid[0:3, 1:5:2])
     for got, expected in zip(
         compile_graph([], rearrange.ogrid[0:3, 1:5:2])(), np.ogrid[0:3, 1:5:2], strict=True
@@ -402,6 +403,15 @@ def test_sizes_that_do_not_fit() -> None:
     fails("negative_repeats", rearrange.repeat, np.zeros(2), np.array([1, -1]))
     fails("zero_step", lambda v, k: getitem(v, slice(None, None, k)), np.zeros(3), 0)
     fails("empty_reduction", lambda v: argmax(v, 0), np.zeros((0, 3)))
+
+
+def test_a_part_of_one_row_takes_a_value_of_one_row() -> None:
+    row, y = TensorType("float64", (True, False)).make_variable(), tensor(2)
+    written = compile_graph([row, y], [set_subtensor(getitem(row, np.s_[:, 1:]), y)])
+    value = written(np.zeros((1, 4)), np.ones((1, 3)))[0]
+    np.testing.assert_array_equal(value, [[0, 1, 1, 1]])
+    with pytest.raises(ValueError, match="rebroadcast"):
+        written(np.zeros((1, 4)), np.ones((2, 3)))
 
 
 def test_values_that_stretch_only_when_run() -> None:

@@ -107,3 +107,27 @@ def test_softmax_written_out() -> None:
     e = T.exp(x)
     y = e / e.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(theano.function([x], y)(X), SOFTMAX, atol=1e-12)
+
+
+def test_tails_of_the_normal_distribution() -> None:
+    """Logarithms of what is far below the smallest number, and the ratio of Mills."""
+    z = T.vector("z")
+    r = z / np.sqrt(2)
+    points = np.array([-60.0, -9.0, -1.0, 0.0, 3.0, 45.0])
+    # log of the distribution function and its derivative, computed with 40 digits
+    values = [-1805.0135606806, -43.628149113332, -1.8410216450093, -0.69314718055995,
+              -0.0013508099647482, 0.0]  # fmt: skip
+    slopes = [60.016657420241, 9.1085231050029, 1.525135276161, 0.79788456080287,
+              0.0044378390421257, 0.0]  # fmt: skip
+    for cdf in (
+        0.5 * (1 + T.erf(r)), (1.0 + T.erf(r)) / 2, 0.5 * T.erfc(-r), (1 - T.erf(-r)) * 0.5,
+    ):  # fmt: skip
+        cost = T.log(cdf)
+        f = theano.function([z], [cost, T.grad(cost.sum(), z)])
+        value, slope = f(points)
+        np.testing.assert_allclose(value, values, rtol=1e-11, atol=1e-300)
+        np.testing.assert_allclose(slope, slopes, rtol=1e-11, atol=1e-300)
+    tail = theano.function([z], [1 - T.erf(z), T.erf(z) - 1, 1 - T.erfc(z)])(np.array([1e-20, 9.0]))
+    np.testing.assert_allclose(tail[0], [1, 4.1370317465138e-37], rtol=1e-12)
+    np.testing.assert_allclose(tail[1], [-1, -4.1370317465138e-37], rtol=1e-12)
+    np.testing.assert_allclose(tail[2], [1.1283791670955e-20, 1], rtol=1e-12)

@@ -284,3 +284,15 @@ def test_without_perform():
     x = T.dvector("x")
     with pytest.raises(UnsupportedError, match="perform"):
         function([x], Empty()(x))
+
+
+def test_call_of_the_base_class() -> None:
+    """Programs prepare the operands in ``__call__`` and go on with the class above Op."""
+
+    class Prepared(Double):
+        def __call__(self, x, **kwargs):
+            assert self._get_test_value(T.constant(3.0)) == 3.0
+            return super(Op, self).__call__(T.as_tensor_variable(x) + 1, **kwargs)
+
+    x = T.dvector()
+    np.testing.assert_array_equal(function([x], Prepared()(x))([1.0, 2.0]), [4.0, 6.0])

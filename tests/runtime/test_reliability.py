@@ -315,10 +315,12 @@ def test_interrupts_arrive(capfd: pytest.CaptureFixture[str]) -> None:
         for k in range(1_000_000):
             resize(k % 50 + 5)
 
+    # a Ctrl-C that meets the start of what a first call has compiled may be lost (docs/limits.md)
+    pure(5), late(5), resize(5)
     steps = 20_000_000
     for call in (lambda: pure(steps), lambda: late(steps), many):
         for delay in (0.01, 0.03):
-            assert interrupted(call, delay)
+            assert interrupted(call, delay), capfd.readouterr().err
         assert pure(90) == late(90) == 2.0
         resize(4)
         assert s.get_value().shape == (5,)

@@ -9,13 +9,6 @@ import ltensor as theano
 import ltensor.tensor as T
 
 
-def test_room_for_the_packed() -> None:
-    from ltensor.lowering.gemm import dispatch
-    from ltensor.lowering.loops import kept_products
-
-    assert kept_products.COLUMNS == dispatch.KEPT_COLUMNS
-
-
 def packed_bytes(f, *values) -> list[int]:
     """Bytes of the packed matrices of a call."""
     return [b.bytes for b in f.explain(*values).buffers if b.kind == "packed"]

@@ -32,15 +32,26 @@ DECLARATIONS = """\
 declare ptr @lt_block_take(i64)
 declare void @lt_block_give(ptr)
 declare ptr @lt_block_ensure(ptr, i64)
-declare void @lt_block_give_all(ptr, i64)"""
+declare void @lt_block_give_all(ptr, i64)
+declare i1 @lt_block_open(ptr, ptr, i64)
+declare void @lt_block_close(ptr, ptr, i64, i1)"""
 #: what they declare
-SYMBOLS = ("lt_block_take", "lt_block_give", "lt_block_ensure", "lt_block_give_all")
+SYMBOLS = (
+    "lt_block_take",
+    "lt_block_give",
+    "lt_block_ensure",
+    "lt_block_give_all",
+    "lt_block_open",
+    "lt_block_close",
+)
 
 # A block has 128 bytes in front of its 64-byte aligned address at most: the address that malloc
 # gave (-16) and the usable bytes (-8), 0 for a small block.
 _TEXT = r"""
 declare ptr @malloc(i64)
 declare void @free(ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 DECLARE_ADVISE
 
 @lt_block_busy = global i32 0
@@ -240,6 +251,65 @@ done:
   ret void
 }
 
+; An arena is a flag in 16 bytes, then pairs. Let a call have its pairs if no other call has them,
+; else empty ones; whether it has them.
+define i1 @lt_block_open(ptr %arena, ptr %pairs, i64 %count) {
+  %bytes = shl i64 %count, 4
+  %free = cmpxchg ptr %arena, i32 0, i32 1 acquire monotonic
+  %mine = extractvalue { i32, i1 } %free, 1
+  br i1 %mine, label %have, label %other
+have:
+  %kept = getelementptr i8, ptr %arena, i64 16
+  call void @llvm.memcpy.p0.p0.i64(ptr %pairs, ptr %kept, i64 %bytes, i1 false)
+  ret i1 true
+other:
+  call void @llvm.memset.p0.i64(ptr %pairs, i8 0, i64 %bytes, i1 false)
+  ret i1 false
+}
+
+; The end of such a call.
+define void @lt_block_close(ptr %arena, ptr %pairs, i64 %count, i1 %mine) {
+  br i1 %mine, label %keep, label %give
+keep:
+  %bytes = shl i64 %count, 4
+  %kept = getelementptr i8, ptr %arena, i64 16
+  call void @llvm.memcpy.p0.p0.i64(ptr %kept, ptr %pairs, i64 %bytes, i1 false)
+  store atomic i32 0, ptr %arena release, align 4
+  ret void
+give:
+  call void @lt_block_give_all(ptr %pairs, i64 %count)
+  ret void
+}
+
+; Give the memory of an arena back to the system, unless a call has it.
+define void @lt_block_empty(ptr %arena, i64 %count) {
+  %free = cmpxchg ptr %arena, i32 0, i32 1 acquire monotonic
+  %mine = extractvalue { i32, i1 } %free, 1
+  br i1 %mine, label %head, label %done
+head:
+  %k = phi i64 [ 0, %0 ], [ %k.next, %more ]
+  %go = icmp slt i64 %k, %count
+  br i1 %go, label %body, label %clean
+body:
+  %k.next = add i64 %k, 1
+  %twice = shl i64 %k.next, 1
+  %pair = getelementptr i64, ptr %arena, i64 %twice
+  %block = load ptr, ptr %pair
+  call void @llvm.memset.p0.i64(ptr %pair, i8 0, i64 16, i1 false)
+  %none = icmp eq ptr %block, null
+  br i1 %none, label %more, label %drop
+drop:
+  call void @lt_block_drop(ptr %block)
+  br label %more
+more:
+  br label %head
+clean:
+  store atomic i32 0, ptr %arena release, align 4
+  br label %done
+done:
+  ret void
+}
+
 define void @lt_block_clear() {
   %free = cmpxchg ptr @lt_block_busy, i32 0, i32 1 acquire monotonic
   %mine = extractvalue { i32, i1 } %free, 1
@@ -320,6 +390,44 @@ def _module() -> jit.CompiledModule:
 def address(symbol: str) -> int:
     """The address of a function of the pool."""
     return _module().address(symbol)
+
+
+class Arena:
+    """Memory that a function keeps between its calls (``allow_gc=False``): the blocks of its slots.
+
+    They grow with what calls need. A call that comes while another has them, from another thread or
+    from Python that the first one calls, takes its blocks from the pool.
+
+    Parameters
+    ----------
+    slots : int
+
+    Attributes
+    ----------
+    address : int
+        What ``lt_block_open`` takes.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._words = (ctypes.c_int64 * (2 + 2 * slots))()
+        self.address = ctypes.addressof(self._words)
+        self._empty = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(
+            address("lt_block_empty")
+        )
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes are kept."""
+        rooms = self._words[3::2]
+        return sum(room for block, room in zip(self._words[2::2], rooms, strict=True) if block)
+
+    def free(self) -> None:
+        """Give the memory back to the system, unless a call is using it."""
+        self._empty(self.address, self._slots)
+
+    def __del__(self) -> None:
+        self.free()
 
 
 def kept_bytes() -> int:

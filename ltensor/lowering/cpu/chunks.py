@@ -62,6 +62,32 @@ def render_shared(renderer: Renderer, shared: SharedLoop) -> None:
     r.registers[loop.steps] = extent
 
 
+def render_ready(renderer: Renderer, shared: SharedLoop) -> None:
+    """Have the code of a shared loop's chunks made if it is going to be asked for.
+
+    The pool is told to run no step.
+    """
+    r, cost = renderer, renderer.scalar(shared.loop.cost)  # type: ignore[arg-type]
+    make, made = r.label("make"), r.label("made")
+    word = r.put(f"getelementptr i64, ptr @lt_table, i64 {shared.word}")
+    known = r.put(f"load ptr, ptr {word}")
+    unknown = r.put(f"icmp eq ptr {known}, null")
+    worth = r.put(f"icmp sgt i64 {cost}, {WORTH_SHARING}")
+    r.line(f"br i1 {r.put(f'and i1 {unknown}, {worth}')}, label %{make}, label %{made}")
+    r.start_block(make)
+    where = r.put(f"getelementptr i64, ptr @lt_table, i64 {shared.compiler_word}")
+    compiler = r.put(f"load ptr, ptr {where}")
+    number = r.program.shared_loops.index(shared)
+    pool = r.put("load ptr, ptr @lt_parallel_word")
+    r.shared_words = max(r.shared_words, len(shared.live_ins) + 2 * len(_flags(shared)))
+    r.put(
+        f"call i32 {pool}(ptr {word}, i64 {number}, ptr {compiler}, ptr %shared, i64 0, "
+        f"i64 {cost}, i64 1)"
+    )
+    r.line(f"br label %{made}")
+    r.start_block(made)
+
+
 def _flags(shared: SharedLoop) -> list[int]:
     """The guards of the body."""
     return [e.attr for e in walk(shared.loop.body) if isinstance(e, Value) and e.op == "guard"]

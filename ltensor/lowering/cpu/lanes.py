@@ -82,7 +82,8 @@ class LaneAnalysis:
             and e.dtype not in ("bool", "ptr")
             and (e.op == "store" or (e in self.varying and not self._is_index(e)))
         ]
-        widest = max(sizes, default=8)
+        # truth values alone are bytes
+        widest = max(sizes, default=1)
         self.lanes = max(2, vector_bytes // max(widest, 2))
         self.lanes = min(self.lanes, 32)
         work = sum(isinstance(e, Value) for e in entries)

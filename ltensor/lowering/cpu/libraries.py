@@ -1,4 +1,4 @@
-"""The run time's own kernels (products, random numbers): compiled when first called, then kept."""
+"""The run time's own kernels (products, sorts, random numbers), compiled when first called."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SUFFIXES = {
 }
 #: how the names of products begin
 _PRODUCTS = ("lt_matmul", "lt_gemm", "lt_keep")
+_SORTS = ("lt_sort_", "lt_argsort_")
 _DTYPES = {suffix: dtype for dtype, suffix in SUFFIXES.items()}
 
 
@@ -38,8 +39,16 @@ def addresses(symbols: Iterable[str], *, complete: bool = False) -> dict[str, in
             found[symbol] = block_pool.address(symbol)
         elif symbol.startswith("lt_rng_"):
             found[symbol] = _random().address(symbol)
+        elif symbol.startswith(_SORTS):
+            found[symbol] = _sort(symbol).address(symbol)
+        elif symbol.startswith("lt_turn_"):
+            found[symbol] = _turn(symbol).address(symbol)
         elif symbol.startswith("lt_runs_"):
             found[symbol] = _runs(_DTYPES[symbol.rsplit("_", 1)[1]]).address(symbol)
+        elif symbol == "lt_matmul_f16":
+            if complete:
+                addresses(["lt_matmul_f32"], complete=True)
+            found[symbol] = _halves(threads).address(symbol)
         elif symbol.startswith(_PRODUCTS):
             from ltensor.lowering.gemm import dispatch, threaded
 
@@ -64,6 +73,21 @@ def _random() -> jit.CompiledModule:
     return found
 
 
+def _halves(threads: int) -> jit.CompiledModule:
+    """Products of float16, whose parts are shared among ``threads``."""
+    name = f"halves by {threads} threads"
+    found = _compiled.get(name)
+    if found is None:
+        from ltensor.lowering.gemm import halves
+
+        found = _compiled[name] = jit.compile_library(
+            "products of float16",
+            lambda: halves.module_text(jit.host()),
+            addresses(["lt_matmul_f32"]),
+        )
+    return found
+
+
 def _runs(dtype: str) -> jit.CompiledModule:
     name = f"runs of {dtype}"
     found = _compiled.get(name)
@@ -72,6 +96,31 @@ def _runs(dtype: str) -> jit.CompiledModule:
 
         found = _compiled[name] = jit.compile_library(
             name, lambda: runs.module_text(dtype, jit.host())
+        )
+    return found
+
+
+def _sort(symbol: str) -> jit.CompiledModule:
+    found = _compiled.get(symbol)
+    if found is None:
+        from ltensor.lowering import sorting
+
+        _, form, dtype = symbol.split("_")
+        wide = jit.host().vector_bytes
+        found = _compiled[symbol] = jit.compile_library(
+            symbol, lambda: sorting.module_text(dtype, form == "argsort", wide), optimize=True
+        )
+    return found
+
+
+def _turn(symbol: str) -> jit.CompiledModule:
+    found = _compiled.get(symbol)
+    if found is None:
+        from ltensor.lowering import turning
+
+        bits, wide = int(symbol.rsplit("u", 1)[1]), jit.host().vector_bytes
+        found = _compiled[symbol] = jit.compile_library(
+            symbol, lambda: turning.module_text(bits, wide), optimize=True
         )
     return found
 

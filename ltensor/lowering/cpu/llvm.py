@@ -80,7 +80,7 @@ class Renderer(InstructionText):
         body = self.lines
         head = [f"define i32 @{self.program.name}(ptr %frame) {{", "entry:"]
         slots = list(range(self.program.slots))
-        head += self.slots_head(slots)
+        head += self.slots_head(slots, self.program.arena)
         for flag in range(self.program.flags):
             head.append(f"  %flag{flag} = alloca i32")
             head.append(f"  store i32 0, ptr %flag{flag}")
@@ -103,7 +103,7 @@ class Renderer(InstructionText):
         # every way out frees the temporaries; "fail" is reached from checks only
         preds = f"[ 0, %{self.block} ], [ 1, %fail ]"
         tail.append(f"  %status = phi i32 {preds}")
-        tail += [*self.slots_tail(slots), "  ret i32 %status", "}"]
+        tail += [*self.slots_tail(slots, self.program.arena), "  ret i32 %status", "}"]
         text = [
             "@lt_table = external global [0 x i64]",
             *((block_pool.DECLARATIONS,) if self.program.slots else ()),
@@ -116,24 +116,38 @@ class Renderer(InstructionText):
         ]
         return "\n".join(text) + "\n"
 
-    def slots_head(self, slots: Sequence[int]) -> list[str]:
-        """Make ``%slotN``: a block of memory and its size, none yet."""
+    def slots_head(self, slots: Sequence[int], arena: int | None = None) -> list[str]:
+        """Make ``%slotN``: a block of memory and its size, none yet or the arena's.
+
+        ``arena`` is the word of the table of addresses that leads to it.
+        """
         if not slots:
             return []
-        self.declares.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         size = 16 * len(slots)
-        return [
-            f"  %slots = alloca [{size} x i8], align 16",
-            f"  call void @llvm.memset.p0.i64(ptr align 16 %slots, i8 0, i64 {size}, i1 false)",
-            *(
-                f"  %slot{slot} = getelementptr i8, ptr %slots, i64 {16 * place}"
-                for place, slot in enumerate(slots)
-            ),
+        lines = [f"  %slots = alloca [{size} x i8], align 16"]
+        if arena is None:
+            self.declares.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+            empty = f"(ptr align 16 %slots, i8 0, i64 {size}, i1 false)"
+            lines.append(f"  call void @llvm.memset.p0.i64{empty}")
+        else:
+            lines += [
+                f"  %arena.at = getelementptr i64, ptr @lt_table, i64 {arena}",
+                "  %arena = load ptr, ptr %arena.at",
+                f"  %mine = call i1 @lt_block_open(ptr %arena, ptr %slots, i64 {len(slots)})",
+            ]
+        return lines + [
+            f"  %slot{slot} = getelementptr i8, ptr %slots, i64 {16 * place}"
+            for place, slot in enumerate(slots)
         ]
 
-    def slots_tail(self, slots: Sequence[int]) -> list[str]:
+    def slots_tail(self, slots: Sequence[int], arena: int | None = None) -> list[str]:
         """Give the memory of `slots_head` back."""
-        return [f"  call void @lt_block_give_all(ptr %slots, i64 {len(slots)})"] if slots else []
+        if not slots:
+            return []
+        if arena is not None:
+            args = f"ptr %arena, ptr %slots, i64 {len(slots)}, i1 %mine"
+            return [f"  call void @lt_block_close({args})"]
+        return [f"  call void @lt_block_give_all(ptr %slots, i64 {len(slots)})"]
 
     def local_text(self, number: int) -> str:
         """The reservation of an array in the frame."""
@@ -711,6 +725,16 @@ class Renderer(InstructionText):
     def do_slot(self, value: Value) -> None:
         self.registers[value] = self.put(f"load ptr, ptr %slot{value.attr}")
 
+    def do_slot_address(self, value: Value) -> None:
+        self.registers[value] = f"%slot{value.attr}"
+
+    def do_ready(self, value: Value) -> None:
+        loop = self.program.awaited[value.attr]
+        if loop in self.shared:
+            from ltensor.lowering.cpu.chunks import render_ready
+
+            render_ready(self, self.shared[loop])
+
     def do_alloc_output(self, value: Value) -> None:
         slot, type_number = value.attr
         self.dims_words = max(self.dims_words, len(value.args))
@@ -727,6 +751,11 @@ class Renderer(InstructionText):
         self.line(f"br i1 {empty}, label %out_of_memory, label %{good}")
         self.start_block(good)
         self.registers[value] = made
+
+    def do_lend_output(self, value: Value) -> None:
+        self.declares.add("declare void @lt_lend_output(ptr, i64, ptr)")
+        cell = self.scalar(value.args[0])
+        self.line(f"call void @lt_lend_output(ptr %frame, i64 {value.attr}, ptr {cell})")
 
     def do_adopt_output(self, value: Value) -> None:
         slot, type_number, block = value.attr

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from ltensor.lowering.gemm import blas, kernels
 from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, Host
+from ltensor.lowering.gemm.kept import KEPT_COLUMNS as KEPT_COLUMNS
 from ltensor.lowering.gemm.kept import has_kept
+from ltensor.lowering.gemm.seek import find_part
 from ltensor.lowering.gemm.writer import Writer
 
 if TYPE_CHECKING:
     from ltensor.lowering.gemm.parts import Products
 
 _BLAS_LETTER = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
-#: A packed B has a multiple of so many columns.
-KEPT_COLUMNS = 16
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -42,9 +42,13 @@ class CostModel:
     64x512 @ 512x512      1.34       1.19       1.09
     64x512 @ 512x2048     1.52       1.15       1.00
     10x10 @ 10x10         1.05       1.51       2.9
-    100x100 @ 100x100     0.93       0.98       1.05
+    100x100 @ 100x100     1.01       0.99       1.05
+    200x300 @ 300x4       0.93       1.05       -
+    256x504 @ 504x49      1.30       1.64       -
     256^3                 1.10       1.32       1.03
     512^3                 1.01       1.18       0.99
+    768^3                 0.95-1.0   1.1        -
+    850^3                 0.88-0.95  1.1        -
     1024^3                0.9-1.0    1.03       0.96
     2048^3                0.88       0.92       0.96
     ====================  =========  =========  =========
@@ -68,8 +72,8 @@ class CostModel:
         if el.vector_bytes == 64:
             # A library without AVX-512 kernels has half the speed at any size.
             never = not library.is_wide
-            large = 30 if el.name == "f32" else 31
-            return cls(blas_rows=256, blas_work=1 << (62 if never else large))
+            large = 9 << 26 if el.name == "f32" else 1 << 31
+            return cls(blas_rows=256, blas_work=1 << 62 if never else large)
         if el.vector_bytes == 32:
             work = 1 << 18 if el.is_complex else 1 << 29
             return cls(blas_rows=32 if el.is_complex else 256, blas_work=work)
@@ -195,7 +199,12 @@ def products(dtype: str, *, single_threaded: bool = True) -> Products:
     way = f"{library.int_bits} {library.is_wide}" if library is not None and external else "own"
     el = Element.make(dtype, jit.host())
     made = Products(
-        el, lambda: _choice(el, library), lambda: _kept(el), lambda: _batched(el), way, external
+        el,
+        lambda: _choice(el, library),
+        lambda: _kept(el, parted=True),
+        lambda: _batched(el),
+        way,
+        external,
     )
     _made.append(made)
     return made
@@ -354,14 +363,15 @@ def _batched(el: Element) -> str:
     return w.text()
 
 
-def _kept(el: Element) -> str:
+def _kept(el: Element, parted: bool = False) -> str:
     """The product with a packed B if there is one."""
     w = Writer(f"define void @lt_matmul_kept_{el.name}({gemm_params(el)}, i64 %rows) #0")
     with w.when_return(w.test("eq", "%rows", 0)):
         # The same parameters in the same places: a jump.
         w.do(f"tail call void @lt_matmul_{el.name}({gemm_params(el)})")
+    kept = find_part(w, el, "kept") if parted else f"@lt_kept_{el.name}"
     w.do(
-        f"call void @lt_kept_{el.name}(i64 %rows, i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
+        f"call void {kept}(i64 %rows, i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
         f"i64 %acs, ptr %B, ptr %C, i64 %crs, {el.scalar_params()})"
     )
     w.do("ret void")

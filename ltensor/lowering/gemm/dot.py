@@ -10,6 +10,7 @@ from ltensor.lowering.gemm.element import (
     Element,
     lanes_below,
     masked_load,
+    masked_store,
     splat,
 )
 from ltensor.lowering.gemm.seek import DOT_TILES, find_part
@@ -76,14 +77,21 @@ def _driver(el: Element, parted: bool) -> str:
     return w.text()
 
 
-def dot_tile(el: Element, rows: int, cols: int) -> str:
-    """Return the tile of so many rows of A and of B'."""
-    w = Writer(
-        f"define internal void @lt_dot_{el.name}_{rows}x{cols}({_PARAMS}, {el.scalar_params()}) #0"
-    )
+def dot_tile(el: Element, rows: int, cols: int, *, clamped: bool = False) -> str:
+    """Return the tile of so many rows of A and of B'.
+
+    A `clamped` one, for hosts with masks, has a last parameter: how many rows of B' there are.
+    """
+    name = f"@lt_dot_{el.name}_{rows}x{cols}{'n' if clamped else ''}"
+    last = ", i64 %n" if clamped else ""
+    w = Writer(f"define internal void {name}({_PARAMS}, {el.scalar_params()}{last}) #0")
     ty, lanes, size = el.vec, el.lanes, el.size
     a = [w.at("%A", w.mul("%ars", i)) if i else "%A" for i in range(rows)]
-    b = [w.at("%B", w.mul("%bcs", j)) if j else "%B" for j in range(cols)]
+    here: list[str | int] = list(range(cols))
+    if clamped:  # rows that are not there repeat the last one
+        end = w.sub("%n", 1)
+        here = [w.smin(end, j) if j else 0 for j in range(cols)]
+    b = [w.at("%B", w.mul("%bcs", j)) if j != 0 else "%B" for j in here]
     whole = w.let(f"and i64 %K, {-lanes}")
     stop = w.mul(whole, size)
     w.do("br label %head")
@@ -128,7 +136,7 @@ def dot_tile(el: Element, rows: int, cols: int) -> str:
         ]
     joined = [_column_sums(w, el, sums[i * cols : (i + 1) * cols]) for i in range(rows)]
     if el.has_masks and cols > 1:
-        _finish_vectors(w, el, joined)
+        _finish_vectors(w, el, joined, clamped)
         w.do("ret void")
         return w.text()
     row_sums = [_scalars(w, *row, cols) for row in joined]
@@ -200,25 +208,40 @@ def _scalars(w: Writer, vectors: list[str], ty: str, lanes: int, wanted: int) ->
     return scalars
 
 
-def _finish_vectors(w: Writer, el: Element, joined: list[tuple[list[str], str, int]]) -> None:
-    """Write alpha * sums + beta * C, whole vectors of adjacent columns at once."""
+def _finish_vectors(
+    w: Writer, el: Element, joined: list[tuple[list[str], str, int]], clamped: bool
+) -> None:
+    """Write alpha * sums + beta * C, whole vectors of adjacent columns at once.
+
+    With `clamped`, the one vector of a row has `%n` columns.
+    """
     scaled: list[tuple[str, str, str]] = []
+    mask = lanes_below(w, joined[0][2], "%n") if clamped else ""
     for i, (vectors, ty, lanes) in enumerate(joined):
         base = w.at("%C", w.mul("%crs", i)) if i else "%C"
         alpha = splat(w, ty, el.ir, "%alpha")
         for k, vector in enumerate(vectors):
             place = w.at(base, k * lanes * el.size) if k else base
             scaled.append((ty, el.mul(w, ty, alpha, vector), place))
+
+    def put(ty: str, value: str, place: str) -> None:
+        if clamped:
+            masked_store(w, ty, value, place, mask, el.size)
+        else:
+            w.do(f"store {ty} {value}, ptr {place}, align {el.size}")
+
     w.do(f"br i1 {el.beta_is_zero(w)}, label %plain, label %update")
     w.label("update")
     for ty, value, place in scaled:
-        old = w.let(f"load {ty}, ptr {place}, align {el.size}")
-        new = el.mul_add(w, ty, splat(w, ty, el.ir, "%beta"), old, value)
-        w.do(f"store {ty} {new}, ptr {place}, align {el.size}")
+        if clamped:
+            old = masked_load(w, ty, place, mask, el.size)
+        else:
+            old = w.let(f"load {ty}, ptr {place}, align {el.size}")
+        put(ty, el.mul_add(w, ty, splat(w, ty, el.ir, "%beta"), old, value), place)
     w.do("ret void")
     w.label("plain")
     for ty, value, place in scaled:
-        w.do(f"store {ty} {value}, ptr {place}, align {el.size}")
+        put(ty, value, place)
 
 
 def _halves(w: Writer, el: Element, ty: str, a: str, b: str, count: int) -> str:

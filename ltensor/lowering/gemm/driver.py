@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ltensor.lowering.gemm.dot import has_dot
 from ltensor.lowering.gemm.element import Element
+from ltensor.lowering.gemm.narrow import has_narrow, narrow_flags, split_flag
 from ltensor.lowering.gemm.plan import SPLITS, Plan
 from ltensor.lowering.gemm.seek import find_part
 from ltensor.lowering.gemm.tile import TILE_PARAMS, TileEmitter, tile_name
@@ -340,6 +341,14 @@ class Driver:
                 f"call void @lt_gemm_{el.name}(i64 1, i64 %M, i64 %K, ptr %B, i64 0, i64 %brs, "
                 f"ptr %A, i64 %acs, i64 %ars, ptr %C, i64 %M, {el.scalar_params()})"
             )
+        if has_narrow(el):
+            few_columns = (
+                f"i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, i64 {a_cs}, ptr %B, i64 {b_rs}, "
+                f"i64 {b_cs}, ptr %C, i64 {c_rs}, {el.scalar_params()}"
+            )
+            for name, flag in zip(("flipped", "narrow"), narrow_flags(w, el), strict=True):
+                self._part(w, flag, name, few_columns)
+            self._split(w)
         adjacent = w.either(w.test("eq", "%bcs", 1), one_column, w.test("sle", "%K", 0))
         few = w.test("sle", "%M", plan.far_rows)
         near = w.both(
@@ -383,6 +392,21 @@ class Driver:
             )
         w.do("ret void")
         return w.text()
+
+    def _split(self, w: Writer) -> None:
+        """Whole vectors of columns, and the few that are left by the form for few."""
+        el = self.el
+        rest = w.let(f"and i64 %N, {el.lanes - 1}")
+        with w.when_return(split_flag(w, el, rest)):
+            whole = w.sub("%N", rest)
+            b_rest = w.at("%B", w.mul(w.mul(whole, "%bcs"), el.size))
+            c_rest = w.at("%C", w.mul(whole, el.size))
+            for columns, b, c in ((whole, "%B", "%C"), (rest, b_rest, c_rest)):
+                w.do(
+                    f"call void @lt_gemm_{el.name}(i64 %M, i64 {columns}, i64 %K, ptr %A, "
+                    f"i64 %ars, i64 %acs, ptr {b}, i64 %brs, i64 %bcs, ptr {c}, i64 %crs, "
+                    f"{el.scalar_params()})"
+                )
 
     def _part(self, w: Writer, flag: str, name: str, arguments: str) -> None:
         """If `flag`, call a part and return; go on if it could not be had."""

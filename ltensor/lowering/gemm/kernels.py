@@ -21,6 +21,7 @@ from ltensor.lowering.gemm.driver import (
 )
 from ltensor.lowering.gemm.element import Element, Host, declarations
 from ltensor.lowering.gemm.kept import KeptDriver, has_kept
+from ltensor.lowering.gemm.narrow import flipped_text, has_narrow, narrow_text
 from ltensor.lowering.gemm.pack import has_turn, pack_text, raw_vector, turn_text
 from ltensor.lowering.gemm.plan import Plan
 from ltensor.lowering.gemm.seek import PARTS, seek_text
@@ -64,6 +65,7 @@ def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
         pack_text(el),
         turn_text(el) if has_turn(el) else "",
         dot_text(el) if has_dot(el) else "",
+        narrow_text(el) + flipped_text(el) if has_narrow(el) else "",
         Driver(el, plan).text(),
         KeptDriver(el, plan).text() if has_kept(el) else "",
     ]
@@ -115,7 +117,7 @@ def part_text(el: Element, plan: Plan, name: str, more: str = "") -> str:
     Parameters
     ----------
     name : str
-        One of `PARTS`, ``pack``, ``kept``, ``batched``, or a tile: ``tile 2 4 1`` has 2 rows, 4
+        One of `PARTS`, ``pack``, ``packs``, ``batched``, or a tile: ``tile 2 4 1`` has 2 rows, 4
         vectors and is of kind 1, ``scalar 2 3`` has 2 rows and 3 columns.
     more : str
         Functions that belong to it as well.
@@ -132,14 +134,22 @@ def part_text(el: Element, plan: Plan, name: str, more: str = "") -> str:
     elif kind == "scalar":
         rows, columns = map(int, numbers)
         body = TileEmitter(el, rows, columns, masked=False, scalar=True).emit()
+    elif name == "packs":
+        body = KeptDriver(el, plan).choice()
+    elif name == "keep":
+        body = KeptDriver(el, plan).keep()
     elif name == "kept":
-        body = KeptDriver(el, plan).text()
+        body = KeptDriver(el, plan).kept()
     elif name == "blocked":
         body = Driver(el, plan).blocked()
     elif name == "pack":
         body = pack_text(el, parted=True)
     elif name == "turn":
         body = turn_text(el)
+    elif name == "narrow":
+        body = narrow_text(el)
+    elif name == "flipped":
+        body = flipped_text(el)
     elif name == "dot":
         body = dot_text(el, parted=True)
     elif name != "batched":
@@ -161,6 +171,7 @@ def _signatures(el: Element) -> list[tuple[str, str, str]]:
     """Result, name and parameters of what parts may use of the other modules."""
     others = Driver(el, Plan.make(el)).strip() + pack_text(el, parted=True) + seek_text(el)
     others += f"define void @lt_matmul_{el.name}({gemm_params(el)}) {{\n"
+    others += f"define void @lt_gemm_{el.name}({gemm_params(el)}) {{\n"
     return re.findall(r"^define (?:internal )?(\w+) @(\w+)\(([^)]*)\)", others, re.M)
 
 

@@ -33,7 +33,7 @@ class Products:
     base : callable
         Gives the text of functions that go with ``lt_gemm``.
     kept, batched : callable
-        Give the text of functions that go with ``lt_keep``, and of the batched product.
+        Give the text of the product with a packed matrix, and of the batched product.
     label : str
         What these texts depend on besides the type.
     symbols : dict
@@ -51,7 +51,7 @@ class Products:
     ) -> None:
         self.el, self.plan, self._label = el, Plan.make(el), label
         #: what else is in parts that programs name
-        self._more = {"kept": kept, "batched": batched}
+        self._more = {"packs": kept, "batched": batched}
         #: parts that are in memory, by name
         self.loaded: dict[str, jit.CompiledModule] = {}
         self._loader = _LOADER(self._load)
@@ -73,8 +73,9 @@ class Products:
         """Address of a function that programs call."""
         if symbol in self.base.addresses:
             return self.base.address(symbol)
-        name = "batched" if symbol == f"lt_matmul_batched_{self.el.name}" else "kept"
-        return self._part(name).address(symbol)
+        names = {"matmul_batched": "batched", "keep": "keep"}
+        name = symbol.removeprefix("lt_").removesuffix(f"_{self.el.name}")
+        return self._part(names.get(name, "packs")).address(symbol)
 
     def complete(self) -> None:
         """Load all parts, for calls by threads that do not hold Python's lock."""
@@ -89,7 +90,14 @@ class Products:
             self.base.address(f"lt_{table}_{el.name}")
             for table in ("parts", "tiles", "scalar_tiles")
         )
-        exists = {"dot": kernels.has_dot(el), "turn": kernels.has_turn(el)}
+        exists = {
+            "dot": kernels.has_dot(el),
+            "turn": kernels.has_turn(el),
+            "narrow": kernels.has_narrow(el),
+            "flipped": kernels.has_narrow(el),
+            "keep": kernels.has_kept(el),
+            "kept": kernels.has_kept(el),
+        }
         for number, name in enumerate(PARTS):
             if exists.get(name.split()[0], True):
                 yield parts + 8 * number, name
@@ -104,7 +112,7 @@ class Products:
     def _part(self, name: str) -> jit.CompiledModule:
         found = self.loaded.get(name)
         if found is None:
-            if name in ("blocked", "kept"):
+            if name in ("blocked", "keep"):
                 self.symbols |= self._part("pack").addresses
             more = self._more.get(name, str)
             found = jit.compile_library(

@@ -14,7 +14,16 @@ from ltensor.lowering.gemm.writer import Writer
 #: Rows of A and of B' in a tile of dot products; of one row or column: the tails.
 DOT_TILES = ((4, 4), (4, 1), (2, 8), (2, 4), (2, 1), (1, 8), (1, 4), (1, 1))
 #: The parts besides the tiles, in the order of the table ``lt_parts``.
-PARTS = ("dot", "blocked", "turn", *(f"dot {rows} {columns}" for rows, columns in DOT_TILES))
+PARTS = (
+    "dot",
+    "blocked",
+    "turn",
+    "narrow",
+    "flipped",
+    "keep",
+    "kept",
+    *(f"dot {rows} {columns}" for rows, columns in DOT_TILES),
+)
 
 
 def find_part(w: Writer, el: Element, name: str) -> str:

@@ -19,8 +19,8 @@ from ltensor.lowering.gemm.writer import Writer
 WORTH_SHARING = 1 << 18
 #: picoseconds that a multiplication is taken for: a product worth waking workers has 1.5 million
 COST = 27
-#: columns and rows of a part are multiples of these: whole tiles
-COLUMNS, ROWS = 48, 8
+#: columns and rows of a part are multiples of these: whole lines of a cache, whole tiles
+COLUMNS, ROWS = 16, 8
 #: cut by columns where there are so many: each thread packs its part of B, all read A
 MANY_COLUMNS = 256
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Apply, Variable
 from ltensor.lowering.program import Value, View
 from ltensor.ops.linalg import (
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 #: dtypes whose products take packed matrices
 DTYPES = ("float32", "float64")
-#: a packed matrix has a multiple of so many columns (`KEPT_COLUMNS`, in ``gemm.dispatch``)
-COLUMNS = 16
 
 
 class Kept(NamedTuple):
@@ -77,14 +74,18 @@ class KeptProducts:
             return self._packed[key]
         depth, columns = matrix.dims
         row_step, column_step = matrix_strides(b, matrix)
-        pays = _pays(b, matrix, rows, products)
-        wide = b.mul(b.int_divide(b.add(columns, COLUMNS - 1), b.const(COLUMNS)), COLUMNS)
-        dims = (depth, b.select(pays, wide, 0))
+        wide = b.call(
+            product_symbol(matrix.dtype, form="keep_columns"),
+            [rows, products, columns, depth, row_step, column_step],
+            "int64",
+        )
+        pays = b.ne(wide, 0)
+        dims = (depth, wide)
         buffer = b.temporary(matrix.dtype, dims, ("packed", variable))
         source = b.shifted(matrix, 0)
         with b.if_(pays):
             b.call(
-                product_symbol(matrix.dtype, form="keep"),
+                product_symbol(matrix.dtype, form="keep_packed"),
                 [rows, columns, depth, source, row_step, column_step, buffer.pointer],
             )
         pointer = b.select(pays, buffer.pointer, source)
@@ -103,27 +104,3 @@ class KeptProducts:
         if not isinstance(view, View) or view.ndim != 2 or view.dtype not in DTYPES:
             return None
         return transposed(self.lowering.b, view) if turned else view
-
-
-def _pays(b: Any, matrix: View, rows: Value, products: Value) -> Value:
-    """Whether packing pays, by measurements (Zen 5, AVX-512, a second cache of 1 MB).
-
-    Products with a turned matrix become 1.1 (128 rows), 1.2 (32) to 2 times (8 and fewer) faster;
-    packing costs as much as two of them, or eight of one row. A plain matrix is packed by every
-    product of more than 32 rows if its own lie a page apart or are more than 512 (1.15 times
-    faster), and streams better in one piece to few rows (1.3 to 1.6 times). Else it is as fast
-    where it is.
-    """
-    depth, columns = matrix.dims
-    row_step, column_step = matrix_strides(b, matrix)
-    size = dt.item_size(matrix.dtype)
-    row = b.mul(row_step, size)
-    turned = b.and_(b.ne(column_step, 1), b.or_(b.ge(columns, 32), b.ge(rows, 8)))
-    far = b.and_(b.ge(row, 4096), b.or_(b.le(rows, 8), b.gt(rows, 32)))
-    deep = b.and_(b.gt(depth, 512), b.gt(rows, 32))
-    few = b.and_(b.and_(b.le(rows, 4), b.le(depth, 512)), b.ge(row, 1536))
-    large = b.ge(b.mul(b.mul(depth, columns), size), 1 << 15)
-    plain = b.and_(large, b.or_(b.or_(far, deep), few))
-    often = b.and_(b.ge(products, 3), b.ge(b.mul(rows, products), 32))
-    sizes = b.and_(b.gt(depth, 0), b.gt(columns, 0))
-    return b.and_(b.and_(often, sizes), b.and_(b.le(rows, 512), b.or_(turned, plain)))

@@ -4,6 +4,10 @@ Lanes are neighbouring columns, each with its running value in a register, and s
 Of a tall matrix that reads a few hundred bytes here and there, which memory serves at less than
 half its speed. So the rows are gone through one after the other, with the running values in a
 buffer that stays in the first cache.
+
+Threads share strips of columns. Of matrices that are one strip the rows are cut as well, into
+chunks whose results are put together afterwards; how many depends on the matrix alone, so that the
+result has the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -12,13 +16,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import EFFECTS, Loop, Scope, Value, View, walk
+from ltensor.lowering.program import EFFECTS, Carry, Loop, Scope, Value, View, walk
 from ltensor.lowering.rewrites.loop_edits import deepen, shift
 
 #: rows of a sweep: with two to sixteen, memory was half as fast as with one
 ROWS = 1
 #: columns of a strip, which threads share; narrower ones are not read at full speed
 STRIP = 2048
+#: elements of a chunk of rows, as long as there are no more than `MOST_CHUNKS`
+CHUNK_BITS = 17
+MOST_CHUNKS = 8
 #: narrower matrices keep their running values in registers
 NARROW = 128
 
@@ -67,6 +74,23 @@ def _small(extent: Value, limit: int) -> bool:
     return bool(extent.op == "const" and extent.attr < limit)
 
 
+#: how results of chunks are put together, and what a chunk must begin with
+_NEUTRAL = {"add": 0, "mul": 1, "max": None, "min": None, "and": None, "or": None}
+
+
+def _combination(down: Loop, carry: Carry) -> str | None:
+    """The operation that joins an element to a running value, if it also joins two of these."""
+    following = carry.next
+    if following is None or following.op not in _NEUTRAL or carry.init.op != "const":
+        return None
+    neutral = _NEUTRAL[following.op]
+    if neutral is not None and carry.init.attr != neutral:
+        return None
+    uses = [e for e in down.body.body if carry.phi in e.args]
+    others = any(c.next is carry.phi or c.init is carry.phi for c in down.carries)
+    return following.op if uses == [following] and not others else None
+
+
 class _Sweep:
     """Rewrites one reduction."""
 
@@ -77,74 +101,131 @@ class _Sweep:
     def rewrite(self) -> None:
         """Put strips of columns in the place of the loop."""
         b, loop, down = self.b, self.loop, self.down
-        kept = [self._buffer(c.phi.dtype) for c in down.carries]
         columns, rows = loop.extent, down.extent
+        hows = [_combination(down, c) for c in down.carries]
+        chunks = self._chunks(columns, rows) if all(hows) else b.const(1)
+        kept = [self._buffer(c.phi.dtype, chunks) for c in down.carries]
         body = loop.body.body
         place = body.index(down)
         before, after = body[:place], body[place + 1 :]
 
-        strips = self._loop(self.scope, self._blocks(columns, b.const(STRIP)), "serial")
+        count = self._blocks(columns, b.const(STRIP))
+        tasks = count if chunks.op == "const" else self._make(self.head, "mul", count, chunks)
+        strips = self._loop(self.scope, tasks, "serial")
         strips.parallel, strips.label, strips.cost = True, loop.label, loop.cost
-        begin = self._make(strips.body, "mul", strips.index, b.const(STRIP))
+        strip, top, length, row = strips.index, b.const(0), rows, b.const(0)
+        if chunks.op != "const":
+            chunk = self._make(strips.body, "div", strips.index, count)
+            strip = self._make(
+                strips.body, "sub", strip, self._make(strips.body, "mul", chunk, count)
+            )
+            share = self._blocks(rows, chunks)
+            top = self._make(strips.body, "mul", chunk, share)
+            rest = self._make(strips.body, "sub", rows, top)
+            length = self._make(strips.body, "min", rest, share)
+            row = self._make(strips.body, "mul", chunk, columns)
+        begin = self._make(strips.body, "mul", strip, b.const(STRIP))
         rest = self._make(strips.body, "sub", columns, begin)
         width = self._make(strips.body, "min", rest, b.const(STRIP))
 
         start = self._loop(strips.body, width, "vector")
         here = self._make(start.body, "add", begin, start.index)
         names = self._clone(before, start.body, here)
+        where = self._make(start.body, "add", row, here)
         for carry, place_ in zip(down.carries, kept, strict=True):
-            self._store(start.body, place_, here, names.get(carry.init, carry.init))
+            self._store(start.body, place_, where, names.get(carry.init, carry.init))
         strips.body.body.append(start)
 
         wide = self._make(self.head, "cmp", columns, b.const(NARROW), dtype="bool", attr="ge")
         height = self._make(self.head, "select", wide, b.const(ROWS), self._at_least_one(rows))
-        sweeps = self._loop(strips.body, self._blocks(rows, height), "serial")
-        first = self._make(sweeps.body, "mul", sweeps.index, height)
-        some = self._make(sweeps.body, "min", self._make(sweeps.body, "sub", rows, first), height)
+        sweeps = self._loop(strips.body, self._blocks(length, height, strips.body), "serial")
+        done = self._make(sweeps.body, "mul", sweeps.index, height)
+        some = self._make(sweeps.body, "min", self._make(sweeps.body, "sub", length, done), height)
+        first = self._make(sweeps.body, "add", top, done)
         across = self._loop(sweeps.body, width, "vector")
         here = self._make(across.body, "add", begin, across.index)
         names = self._clone(before, across.body, here)
         names[loop.index] = here
+        where = self._make(across.body, "add", row, here)
+        initial = [(c.init, c.phi.dtype) for c in down.carries]
         results = []
         for carry, place_ in zip(down.carries, kept, strict=True):
-            carry.init = self._load(across.body, place_, here)
+            carry.init = self._load(across.body, place_, where)
             results.append(carry.result)
         self._replace(down, names)
         shift(down, first, some)
         down.body.parent = across.body
         across.body.body.append(down)
         for carry, place_ in zip(down.carries, kept, strict=True):
-            self._store(across.body, place_, here, carry.result)
+            self._store(across.body, place_, where, carry.result)
         sweeps.body.body.append(across)
         strips.body.body.append(sweeps)
 
         # the loop over columns is left with what follows
         finals = Scope(None)
-        values = {
-            result: self._load(finals, place_, loop.index)
-            for result, place_ in zip(results, kept, strict=True)
-        }
+        if chunks.op == "const":
+            totals = [self._load(finals, place_, loop.index) for place_ in kept]
+        else:
+            totals = self._together(finals, kept, chunks, hows, initial)
+        values = dict(zip(results, totals, strict=True))
         for entry in after:
             entry.args = tuple(values.get(a, a) for a in entry.args)
         loop.body.body[:] = [*before, *finals.body, *after]
         for entry in finals.body:
-            entry.scope = loop.body
-        shift(loop, begin, width)
+            if isinstance(entry, Value):
+                entry.scope = loop.body
+            else:
+                entry.body.parent = loop.body
+        entries = [*self.head.body, strips]
+        if chunks.op == "const":
+            shift(loop, begin, width)
+            loop.body.parent = strips.body
+            strips.body.body.append(loop)
+        else:
+            entries.append(loop)
         loop.cost = None
-        loop.body.parent = strips.body
-        strips.body.body.append(loop)
         for value in self.head.body:
             value.scope = self.scope
         position = self.scope.body.index(loop)
-        self.scope.body[position : position + 1] = [*self.head.body, strips]
+        self.scope.body[position : position + 1] = entries
         deepen(self.scope)
+
+    def _chunks(self, columns: Value, rows: Value) -> Value:
+        """How many chunks the rows are cut into."""
+        b = self.b
+        elements = b.shift_right(b.mul(columns, rows), CHUNK_BITS)
+        some = b.max(b.min(elements, b.const(MOST_CHUNKS)), b.const(1))
+        return b.select(b.gt(columns, STRIP), b.const(1), some)
+
+    def _together(
+        self,
+        scope: Scope,
+        kept: list[View],
+        chunks: Value,
+        hows: list[str | None],
+        initial: list[tuple[Value, str]],
+    ) -> list[Value]:
+        """The results of all chunks of a column, in their order."""
+        columns = self.loop.extent
+        loop = self._loop(scope, chunks, "serial")
+        where = self._make(loop.body, "mul", loop.index, columns)
+        where = self._make(loop.body, "add", where, self.loop.index)
+        for place, how, (init, dtype) in zip(kept, hows, initial, strict=True):
+            assert how is not None
+            phi = Value("phi", dtype, (), None, loop.body, self.b)
+            result = Value("result", dtype, (), loop, scope, self.b)
+            part = self._load(loop.body, place, where)
+            following = self._make(loop.body, how, phi, part, dtype=dtype)
+            loop.carries.append(Carry(init, phi, result, None, following))
+        scope.body.append(loop)
+        return loop.results
 
     # ------------------------------------------------------------------ pieces
 
-    def _buffer(self, dtype: str) -> View:
-        """Running values of all columns."""
+    def _buffer(self, dtype: str, chunks: Value) -> View:
+        """Running values of all columns, for each chunk of rows."""
         b = self.b
-        size = self.loop.extent
+        size = b.mul(self.loop.extent, chunks)
         found = b.temporary(dtype, (size,))
         # values are made at the end of the scope: these must stand before the loop
         for value in (*self._made_of(found.pointer), found.pointer):
@@ -171,10 +252,11 @@ class _Sweep:
     def _at_least_one(self, rows: Value) -> Value:
         return self._make(self.head, "max", rows, self.b.const(1))
 
-    def _blocks(self, count: Value, size: Value) -> Value:
-        more = self._make(self.head, "add", count, size)
-        less = self._make(self.head, "sub", more, self.b.const(1))
-        return self._make(self.head, "div", less, size)
+    def _blocks(self, count: Value, size: Value, scope: Scope | None = None) -> Value:
+        place = self.head if scope is None else scope
+        more = self._make(place, "add", count, size)
+        less = self._make(place, "sub", more, self.b.const(1))
+        return self._make(place, "div", less, size)
 
     def _loop(self, scope: Scope, extent: Value, kind: str) -> Loop:
         body = Scope(scope)

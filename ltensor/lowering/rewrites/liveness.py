@@ -13,11 +13,14 @@ from typing import Any
 
 from ltensor.lowering.program import If, Loop, Program, Value, operands, walk
 
+__all__ = ["follow", "share_blocks", "slots_by_number", "within"]
+
 #: what reads or writes memory behind an address and does not keep the address
 _USERS = frozenset(("load", "store", "memcpy", "call", "call_pointer", "prefetch"))
 #: what speaks of a block by its number
 _BY_NUMBER: dict[str, Callable[[Value], int]] = {
     "slot": lambda value: value.attr,
+    "slot_address": lambda value: value.attr,
     "grow": lambda value: value.attr,
     "adopt_output": lambda value: value.attr[2],
 }
@@ -29,11 +32,7 @@ def share_blocks(program: Program) -> None:
     ensures = {v: place for place, v in enumerate(body) if _is_ensure(v)}
     if len(ensures) < 2:
         return
-    fixed = {
-        _BY_NUMBER[v.op](v)
-        for v in walk(program.root)
-        if isinstance(v, Value) and v.op in _BY_NUMBER
-    }
+    fixed = slots_by_number(program)
     last = _last_uses(program, ensures)
     free: list[Value] = []
     busy: list[Value] = []
@@ -51,6 +50,15 @@ def share_blocks(program: Program) -> None:
         busy.append(buffer)
 
 
+def slots_by_number(program: Program) -> set[int]:
+    """The slots of buffers that are mentioned by their number, not by their address."""
+    return {
+        _BY_NUMBER[v.op](v)
+        for v in walk(program.root)
+        if isinstance(v, Value) and v.op in _BY_NUMBER
+    }
+
+
 def _is_ensure(entry: Any) -> bool:
     return isinstance(entry, Value) and entry.op == "ensure"
 
@@ -60,12 +68,12 @@ def _last_uses(program: Program, ensures: dict[Value, int]) -> dict[Value, int]:
     # addresses -> the buffers that they may point into
     into: dict[Value, frozenset[Value]] = {v: frozenset((v,)) for v in ensures}
     entries = list(walk(program.root))
-    while _follow(entries, into):
+    while follow(entries, into):
         pass
     body = program.root.body
     last = dict(ensures)
     for place, entry in enumerate(body):
-        for one in _within(entry):
+        for one in within(entry):
             for value in operands(one):
                 for buffer in into.get(value, ()):
                     last[buffer] = max(last[buffer], place)
@@ -76,7 +84,7 @@ def _last_uses(program: Program, ensures: dict[Value, int]) -> dict[Value, int]:
     return last
 
 
-def _within(entry: Any) -> Iterator[Any]:
+def within(entry: Any) -> Iterator[Any]:
     """A statement and all statements inside it."""
     yield entry
     if isinstance(entry, Loop):
@@ -86,8 +94,8 @@ def _within(entry: Any) -> Iterator[Any]:
         yield from walk(entry.orelse)
 
 
-def _follow(entries: list[Any], into: dict[Value, frozenset[Value]]) -> bool:
-    """One pass of following addresses; whether something new was found."""
+def follow(entries: list[Any], into: dict[Value, frozenset[Value]]) -> bool:
+    """One pass of following addresses (value -> what it may point into); whether more was found."""
     changed = False
 
     def note(value: Value, sources: list[Value | None]) -> None:

@@ -22,6 +22,7 @@ from ltensor.lowering.program import (
     root_of,
     walk,
 )
+from ltensor.lowering.rewrites.liveness import slots_by_number
 
 if TYPE_CHECKING:
     from ltensor.lowering.builder import Builder
@@ -33,6 +34,8 @@ WORTH_SHARING = 800_000
 _MOVE, _PLAIN, _DIVISION, _MATH, _POWER = (8, 300), (3, 200), (15, 2000), (30, 5000), (120, 20000)
 #: a product's multiplications and additions, each
 _PRODUCT = 12
+#: one element of a row that is sorted
+_SORT = 2000
 #: trip count that is taken for a loop whose own is not known outside
 _UNKNOWN_STEPS = 8
 
@@ -50,13 +53,17 @@ _TIED = frozenset(
         "slot",
     )
 )
-#: functions of the run time that threads may call -> number of the argument that they write to
-_CALLABLE = {
-    "lt_matmul": 9,
-    "lt_matmul_kept": 9,
-    "lt_matmul_batched": 12,
-    "lt_runs_copy": 9,
-    "lt_runs_add": 9,
+#: functions of the run time that threads may call -> numbers of the arguments that they write to,
+#: each with that of an offset, if there is one
+_CALLABLE: dict[str, tuple[tuple[int, int | None], ...]] = {
+    "lt_matmul": ((9, None),),
+    "lt_matmul_kept": ((9, None),),
+    "lt_matmul_batched": ((12, None),),
+    "lt_runs_copy": ((9, None),),
+    "lt_runs_add": ((9, None),),
+    "lt_sort": ((2, None), (5, None)),
+    "lt_argsort": ((2, None), (5, None)),
+    "lt_turn": ((3, 4),),
 }
 #: the arguments whose product is the work
 _SIZES = {
@@ -65,6 +72,9 @@ _SIZES = {
     "lt_matmul_batched": (0, 1, 2, 3),
     "lt_runs_copy": (0, 3, 6),
     "lt_runs_add": (0, 3, 6),
+    "lt_sort": (4,),
+    "lt_argsort": (4,),
+    "lt_turn": (6, 7),
 }
 
 
@@ -139,9 +149,12 @@ class _Uses:
 
     def __init__(self, program: Program) -> None:
         self.count: dict[Value, int] = {}
+        by_number = slots_by_number(program)
         for entry in walk(program.root):
             for value in operands(entry):
                 self.count[value] = self.count.get(value, 0) + 1
+            if isinstance(entry, Value) and entry.op == "ensure" and entry.attr in by_number:
+                self.count[entry] = self.count.get(entry, 0) + 1
 
 
 def _shared(loop: Loop, uses: _Uses) -> SharedLoop | None:
@@ -205,7 +218,8 @@ def _written(value: Value) -> Iterator[tuple[Value, Value | None]]:
     elif value.op == "memcpy":
         yield value.args[0], None
     elif value.op == "call":
-        yield value.args[_CALLABLE[family(value.attr)]], None
+        for pointer, offset in _CALLABLE[family(value.attr)]:
+            yield value.args[pointer], None if offset is None else value.args[offset]
 
 
 def _spread(entries: list[Any], varying: set[Value]) -> bool:
@@ -271,7 +285,7 @@ def _cost(b: Builder, loop: Loop, trips: _Trips, lanes: bool) -> Any:
             continue
         assert isinstance(entry, Value)
         if entry.op == "call":
-            work: Any = b.const(2 * _PRODUCT)
+            work: Any = b.const(_SORT if "sort" in entry.attr else 2 * _PRODUCT)
             for position in _SIZES[family(entry.attr)]:
                 work = b.mul(work, trips(entry.args[position]))
             rest = b.add(rest, work)

@@ -33,6 +33,9 @@ from ltensor.lowering.rewrites.loop_edits import deepen, shift
 LONGEST_GROUP = 12
 #: elements of a block: a few such blocks of different arrays fit the first or second cache
 BLOCK = 8192
+#: as long as rows are only read, and the last loop writes others: a few rows of both are in the
+#: first cache, and memory is read and written in turns without a pause
+BLOCK_OF_RESULT = 1024
 
 #: what may be done before a loop that stands before it
 _MOVABLE = frozenset(("alloc_output", "check", "ensure"))
@@ -51,6 +54,11 @@ class Access:
     dtype: str
     size: Factors | None
 
+    def way(self) -> tuple[Any, ...]:
+        """What has to be the same for all accesses to memory that is written."""
+        sizes = None if self.size is None else frozenset(self.size.items())
+        return sizes, dt.item_size(self.dtype)
+
 
 @dataclass(eq=False)
 class RowLoop:
@@ -59,12 +67,33 @@ class RowLoop:
     loop: Loop
     unit: Factors
     accesses: list[Access] = field(default_factory=list)
+    #: how each root is accessed; which are written, which have rows of several elements
+    ways: dict[Value, set[Any]] = field(default_factory=dict)
+    written: set[Value] = field(default_factory=set)
+    long: set[Value] = field(default_factory=set)
+
+    def note(self, access: Access) -> None:
+        """Take in an access."""
+        self.accesses.append(access)
+        self.ways.setdefault(access.root, set()).add(access.way())
+        if access.writes:
+            self.written.add(access.root)
+        if access.size:
+            self.long.add(access.root)
+
+
+@dataclass(eq=False)
+class _Facts:
+    """What a statement uses, reads, writes and else does; found once."""
+
+    uses: frozenset[Value]
+    loads: set[Value]
+    stores: set[Value]
+    other: bool
 
 
 #: loops that are looked at behind one that they cannot be joined with: a long program has many
 REACH = 16
-#: a scope with more loops is an unrolled program, in which looking for them would take seconds
-MOST_LOOPS = 200
 
 
 def join_row_loops(program: Program) -> None:
@@ -113,16 +142,18 @@ class _Joiner:
         self.scope = scope
         self.equal = equal
         self._known: dict[tuple[Loop, Value], RowLoop] = {}
+        self._facts: dict[Any, _Facts] = {}
+        self._eligible: dict[Any, bool] = {}
+        self._extents: dict[Value, Factors] = {}
 
     def join(self) -> None:
         """Go through the scope."""
         position = 0
-        many = sum(isinstance(e, Loop) for e in self.scope.body) > MOST_LOOPS
         while position < len(self.scope.body):
             entry = self.scope.body[position]
             if isinstance(entry, Value) and entry.op == "check":
                 self._note(entry.args[0])
-            elif not many and _eligible(entry):
+            elif self.eligible(entry):
                 position = self._grow(position)
             position += 1
 
@@ -132,11 +163,40 @@ class _Joiner:
             first, other = map(self._same, condition.args)
             if first is not other and "const" not in (first.op, other.op):
                 self.equal[first] = other
+                self._extents.clear()
 
     def _same(self, value: Value) -> Value:
-        while value in self.equal:
-            value = self.equal[value]
-        return value
+        known = value
+        while known in self.equal:
+            known = self.equal[known]
+        while value is not known:  # the next search takes one step
+            following = self.equal[value]
+            self.equal[value] = known
+            value = following
+        return known
+
+    def eligible(self, entry: Any) -> bool:
+        """Whether a statement is a loop that may be joined with others."""
+        if not isinstance(entry, Loop):
+            return False
+        found = self._eligible.get(entry)
+        if found is None:
+            found = self._eligible[entry] = _eligible(entry)
+        return found
+
+    def extent(self, loop: Loop) -> Factors:
+        """The loop's extent as a product."""
+        found = self._extents.get(loop.extent)
+        if found is None:
+            found = self._extents[loop.extent] = self.factors(loop.extent)
+        return found
+
+    def facts(self, entry: Any) -> _Facts:
+        """What a loop or value has to do with others."""
+        found = self._facts.get(entry)
+        if found is None:
+            found = self._facts[entry] = _facts(entry)
+        return found
 
     def factors(self, value: Value) -> Factors:
         """The value as a product."""
@@ -159,12 +219,12 @@ class _Joiner:
         waiting: list[Loop] = []  # joined only if a loop over rows follows
         last, rows, refused = position, None, 0
         for following in range(position + 1, len(body)):
-            if refused > REACH:
+            if refused > REACH or len(group) + len(waiting) > LONGEST_GROUP + REACH:
                 break
             candidate = body[following]
             if isinstance(candidate, If):
                 break
-            if not _eligible(candidate):
+            if not self.eligible(candidate):
                 continue
             tried = [*group, *waiting, candidate]
             found = self._common_rows(tried)
@@ -180,45 +240,57 @@ class _Joiner:
 
     def _common_rows(self, loops: list[Loop]) -> Value | None:
         """The extent that all have as a factor."""
-        least = min(loops, key=lambda loop: sum(self.factors(loop.extent).values()))
-        wanted = self.factors(least.extent)
-        for loop in loops:
-            have = self.factors(loop.extent)
-            if wanted - have or (loop.kind == "serial" and have != wanted):
+        least = min(loops, key=lambda loop: sum(self.extent(loop).values()))
+        wanted = self.extent(least)
+        for loop in reversed(loops):  # the last is new
+            have = self.extent(loop)
+            if have is not wanted and (wanted - have or (loop.kind == "serial" and have != wanted)):
                 return None
         return least.extent
 
     def _may_join(self, start: int, stop: int, loops: list[Loop], rows: Value) -> bool:
         body = self.scope.body
         described = [self._described(loop, rows) for loop in loops]
-        accesses = [a for d in described for a in d.accesses]
-        if not _own_rows_only(accesses) or not _worth_it(described):
+        if not _worth_it(described) or not _own_rows_only(described):
             return False
         # what stands between goes before the loops, or stays behind if they do not need it
-        stay = _staying([e for e in body[start + 1 : stop] if e not in loops], loops)
+        members = set(loops)
+        places = {e: place for place, e in enumerate(body[start : stop + 1])}
+        stay = self._staying([e for e in places if e not in members], loops)
         if stay is None:
             return False
-        touched = {a.root for a in accesses}
+        touched = {root for d in described for root in d.ways}
         for entry in stay:
-            place = body.index(entry)
+            facts = self.facts(entry)
+            if facts.other or not touched.isdisjoint(facts.stores):
+                return False
             # it may read what earlier loops write, not what those do that now go before it
-            later = {
-                a.root
-                for d in described
-                if body.index(d.loop) > place
-                for a in d.accesses
-                if a.writes
-            }
-            for e in walk(entry.body) if isinstance(entry, Loop) else (entry,):
-                if not isinstance(e, Value):
-                    continue
-                if e.op == "store" and root_of(e.args[0]) in touched:
-                    return False
-                if e.op == "load" and root_of(e.args[0]) in later:
-                    return False
-                if e.op in EFFECTS and e.op not in (*_ALLOWED, "check", "check_flag"):
+            for d in described:
+                if places[d.loop] > places[entry] and not d.written.isdisjoint(facts.loads):
                     return False
         return True
+
+    def _staying(self, between: list[Any], loops: list[Loop]) -> list[Any] | None:
+        """What of ``between`` cannot go before the loops; None if a loop needs some of it."""
+        fixed: set[Any] = set()
+        for loop in loops:
+            fixed.update(c.result for c in loop.carries)
+            fixed.add(loop.steps)
+        stay: list[Any] = []
+        for entry in between:
+            if isinstance(entry, Value) and _movable(entry) and fixed.isdisjoint(entry.args):
+                continue
+            stay.append(entry)
+            if isinstance(entry, Loop):
+                fixed.update(c.result for c in entry.carries)
+                fixed.add(entry.steps)
+            else:
+                fixed.add(entry)
+        if all(
+            loop.extent not in fixed and fixed.isdisjoint(self.facts(loop).uses) for loop in loops
+        ):
+            return stay
+        return None
 
     def _described(self, loop: Loop, rows: Value) -> RowLoop:
         found = self._known.get((loop, rows))
@@ -232,7 +304,7 @@ class _Joiner:
                 writes = entry.op == "store"
                 size = self._row_size(described, entry, extents)
                 dtype = entry.attr if writes else entry.dtype
-                described.accesses.append(Access(root_of(entry.args[0]), writes, dtype, size))
+                described.note(Access(root_of(entry.args[0]), writes, dtype, size))
         self._known[loop, rows] = described
         return described
 
@@ -273,9 +345,11 @@ class _Joiner:
         scope = self.scope
         described = [self._described(loop, rows) for loop in group]
         owner = rows.owner
-        between = [e for e in scope.body[start + 1 : last + 1] if e not in group]
-        stay = _staying(between, group) or []
-        before = [e for e in between if e not in stay]
+        members = set(group)
+        between = [e for e in scope.body[start + 1 : last + 1] if e not in members]
+        stay = self._staying(between, group) or []
+        behind = set(stay)
+        before = [e for e in between if e not in behind]
 
         def make(place: Scope, op: str, *args: Value, attr: Any = None) -> Value:
             value = Value(op, "int64", args, attr, place, owner)
@@ -320,30 +394,6 @@ class _Joiner:
         return start + len(before) + len(head.body)
 
 
-def _staying(between: list[Any], loops: list[Loop]) -> list[Any] | None:
-    """What of ``between`` cannot go before the loops; None if a loop needs some of it."""
-    fixed: set[Any] = set()
-    for loop in loops:
-        fixed.update(c.result for c in loop.carries)
-        fixed.add(loop.steps)
-    stay: list[Any] = []
-    for entry in between:
-        if isinstance(entry, Value) and _movable(entry) and not any(a in fixed for a in entry.args):
-            continue
-        stay.append(entry)
-        if isinstance(entry, Loop):
-            fixed.update(c.result for c in entry.carries)
-            fixed.add(entry.steps)
-        else:
-            fixed.add(entry)
-    for loop in loops:
-        if loop.extent in fixed:
-            return None
-        if any(v in fixed for e in walk(loop.body) for v in operands(e)):
-            return None
-    return stay
-
-
 def _movable(value: Value) -> bool:
     return value.op not in EFFECTS or value.op in _MOVABLE
 
@@ -351,19 +401,19 @@ def _movable(value: Value) -> bool:
 # ------------------------------------------------------------------------- what loops touch
 
 
-def _own_rows_only(accesses: list[Access]) -> bool:
-    written = {a.root for a in accesses if a.writes}
+def _own_rows_only(loops: list[RowLoop]) -> bool:
     slots: dict[Any, Value] = {}
-    for root in {a.root for a in accesses}:
-        if root.op == "ensure" and slots.setdefault(root.attr, root) is not root:
-            return False
-    for root in written:
+    ways: dict[Value, set[Any]] = {}
+    for loop in loops:
+        for root, here in loop.ways.items():
+            if root.op == "ensure" and slots.setdefault(root.attr, root) is not root:
+                return False
+            ways.setdefault(root, set()).update(here)
+    for root in set().union(*(loop.written for loop in loops)):
         # memory of the call, which nothing else is part of
         if root.op not in ("ensure", "alloc_output"):
             return False
-        sizes = [a.size for a in accesses if a.root is root]
-        widths = {dt.item_size(a.dtype) for a in accesses if a.root is root}
-        if len(widths) > 1 or any(s is None or s != sizes[0] for s in sizes):
+        if len(ways[root]) > 1 or any(size is None for size, _ in ways[root]):
             return False
     return True
 
@@ -371,8 +421,18 @@ def _own_rows_only(accesses: list[Access]) -> bool:
 def _worth_it(loops: list[RowLoop]) -> bool:
     """Whether the last loop reads rows of several elements that others touch."""
     *others, last = loops
-    roots = {a.root for other in others for a in other.accesses if a.size}
-    return last.loop.kind != "serial" or any(a.root in roots and a.size for a in last.accesses)
+    return last.loop.kind != "serial" or any(not last.long.isdisjoint(o.long) for o in others)
+
+
+def _facts(entry: Any) -> _Facts:
+    inside = list(walk(entry.body)) if isinstance(entry, Loop) else [entry]
+    values = [e for e in inside if isinstance(e, Value)]
+    return _Facts(
+        frozenset(v for e in inside for v in operands(e)),
+        {root_of(e.args[0]) for e in values if e.op == "load"},
+        {root_of(e.args[0]) for e in values if e.op == "store"},
+        any(e.op in EFFECTS and e.op not in (*_ALLOWED, "check", "check_flag") for e in values),
+    )
 
 
 def _block_height(make: Any, head: Scope, loops: list[RowLoop], owner: Any) -> Value:
@@ -389,5 +449,10 @@ def _block_height(make: Any, head: Scope, loops: list[RowLoop], owner: Any) -> V
                 product = value if product.attr == 1 else make(head, "mul", product, value)
         longest = product if longest is None else make(head, "max", longest, product)
     assert longest is not None
-    whole = make(head, "div", owner.const(BLOCK), make(head, "max", longest, owner.const(1)))
+    *others, last = loops
+    touched = {a.root for row in others for a in row.accesses if a.size}
+    results = {a.root for a in last.accesses if a.writes and a.size}
+    kept = any(a.writes and a.size for row in others for a in row.accesses)
+    block = BLOCK_OF_RESULT if results and not kept and not results & touched else BLOCK
+    whole = make(head, "div", owner.const(block), make(head, "max", longest, owner.const(1)))
     return make(head, "max", whole, owner.const(1))

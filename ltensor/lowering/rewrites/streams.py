@@ -52,8 +52,14 @@ def streamed(loop: Loop, analysis: LaneAnalysis) -> list[tuple[Value, Value | No
             return []
         found.append((pointer, begin[0], entry.attr))
     read = {e.args[0] for e in body if e.op == "load"}
-    # what is changed in place is in the cache already
-    return [] if any(pointer in read for pointer, _, _ in found) else found
+    # what is changed in place is in the cache already; the place of a shared variable's new value
+    # may be that of the old one
+    places = {p for pointer, _, _ in found for p in (pointer, *_choices(pointer))}
+    return [] if places & read else found
+
+
+def _choices(pointer: Value) -> tuple[Value, ...]:
+    return pointer.args[1:] if pointer.op == "select" else ()
 
 
 def boundary(

@@ -8,6 +8,8 @@ denormals and their single rounding are those of the last multiplication.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ltensor.lowering.vecmath import coefficients as table
 from ltensor.lowering.vecmath.builder import Builder, Operand, Pair, Value, two_product
 
@@ -109,12 +111,13 @@ def exp_of_minus_square(build: Builder, x: Value) -> Value:
     return exp_pair(build, -square, -error)
 
 
-def exp2(build: Builder, x: Value) -> Value:
-    """2**x."""
+def exp2(build: Builder, x: Value, coefficients: Sequence[float] | None = None) -> Value:
+    """2**x; ``coefficients`` for less accuracy."""
+    coefficients = table.EXP2[x.kind] if coefficients is None else coefficients
     x = clamp(build, x, _RANGE2[x.kind])
     n, shifted = round_multiple(build, x, 1.0)
     r = x - n
-    p = build.fma(build.polynomial(r, table.EXP2[x.kind]), r, 1.0)
+    p = build.fma(build.polynomial(r, coefficients), r, 1.0)
     return times_power(build, p, shifted)
 
 

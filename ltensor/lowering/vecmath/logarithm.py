@@ -44,6 +44,16 @@ _LOG10_2 = {
 }
 
 
+def split_normal(x: Value) -> Pair:
+    """As `split`, for a normal number."""
+    form = x.format
+    bits = x.bits() - _SQRT_HALF_BITS[x.kind]
+    # The exponent relative to sqrt(1/2) is at least -bias: biased, it is a small positive number.
+    biased = (bits + (form.bias << form.mantissa)) >> form.mantissa
+    m = ((bits & ((1 << form.mantissa) - 1)) + _SQRT_HALF_BITS[x.kind]).as_float()
+    return m, integer_to_float(biased, form.bias)
+
+
 def integer_to_float(biased: Value, bias: int) -> Value:
     """Small non-negative integer minus bias, as a float.
 
@@ -60,12 +70,7 @@ def split(build: Builder, x: Value) -> Pair:
     form = x.format
     shift = _DENORMAL_SHIFT[x.kind]
     tiny = x < form.smallest_normal
-    scaled = build.where(tiny, x * 2.0**shift, x)
-    bits = scaled.bits() - _SQRT_HALF_BITS[x.kind]
-    # The exponent relative to sqrt(1/2) is at least -bias: biased, it is a small positive number.
-    biased = (bits + (form.bias << form.mantissa)) >> form.mantissa
-    m = ((bits & ((1 << form.mantissa) - 1)) + _SQRT_HALF_BITS[x.kind]).as_float()
-    n = integer_to_float(biased, form.bias)
+    m, n = split_normal(build.where(tiny, x * 2.0**shift, x))
     return m, build.where(tiny, n - float(shift), n)
 
 
@@ -161,40 +166,48 @@ _THIRD = (2.0 / 3.0, 3.700743415417188e-17)
 _LN2_PAIR = (0.6931471805598903, 5.497923018708371e-14)
 
 
-def pair_times(build: Builder, a: Pair, b: Pair) -> Pair:
-    """Product of two doubled numbers, to about 2**-104."""
-    product, error = two_product(a[0], b[0])
-    error = error + build.fma(a[0], b[1], a[1] * b[0])
-    return fast_two_sum(product, error)
-
-
 def log_pair(build: Builder, x: Value, x_low: Operand = 0.0) -> Pair:
     """log(x + x_low) of a positive f64 to about 2**-66, relative to it unless x is nearly 1."""
     m, n = split(build, x)
+    f_low = x_low * (m / x) if isinstance(x_low, Value) else None
+    return fast_two_sum(*_log_of_parts(build, m, n, f_low))
+
+
+def _log_of_parts(build: Builder, m: Value, n: Value, f_low: Value | None = None) -> Pair:
+    """n log(2) + log(m + f_low) for m within sqrt(2) of 1; the low part is a few ulps at most."""
     f = m - 1.0
-    # s = f / (2 + f), doubled: the remainder of the quotient is exact.
-    denominator, denominator_low = two_sum(f, 2.0)
-    if isinstance(x_low, Value):
-        f_low = x_low * (m / x)
+    # s = f / (2 + f), doubled; 2 + f is rounded, but what is lost is exact
+    denominator = m + 1.0
+    denominator_low = m - (denominator - 1.0)
+    if f_low is not None:
         denominator_low = denominator_low + f_low
-    s = f / denominator
-    product, error = two_product(s, denominator)
-    remainder = (f - product) - error - s * denominator_low
-    if isinstance(x_low, Value):
+    inverse = build.constant(m.kind, 1.0) / denominator
+    s = f * inverse
+    if build.has_fma:
+        remainder = build.fma(s, -denominator, f)
+    else:
+        product, error = two_product(s, denominator)
+        remainder = (f - product) - error
+    remainder = build.fma(s, -denominator_low, remainder)
+    if f_low is not None:
         remainder = remainder + f_low
-    s_pair = fast_two_sum(s, remainder / denominator)
-    z_pair = pair_times(build, s_pair, s_pair)
-    z = z_pair[0]
+    s_low = remainder * inverse
+    twice, twice_low = s + s, s_low + s_low
+    z, z_low = two_product(s, s)
+    z_low = build.fma(twice, s_low, z_low)
     # log(1 + f) = 2 s + s z (2/3 + z tail)
     tail = build.polynomial(z, table.ATANH_FIFTH["f64"]) * z
-    factor, lost = two_sum(tail, _THIRD[0])
-    cubic = pair_times(build, z_pair, (factor, lost + _THIRD[1]))
-    cubic = pair_times(build, s_pair, cubic)
-    main, low = fast_two_sum(s_pair[0] + s_pair[0], cubic[0])
-    low = low + (s_pair[1] + s_pair[1]) + cubic[1]
-    high, carry = two_sum(n * _LN2_PAIR[0], main)
-    low = carry + build.fma(n, _LN2_PAIR[1], low)
-    return fast_two_sum(high, low)
+    factor = tail + _THIRD[0]
+    factor_low = (tail - (factor - _THIRD[0])) + _THIRD[1]
+    cubic, cubic_low = two_product(z, factor)
+    cubic_low = build.fma(z_low, factor, build.fma(z, factor_low, cubic_low))
+    third, third_low = two_product(s, cubic)
+    third_low = build.fma(s_low, cubic, build.fma(s, cubic_low, third_low))
+    main, low = fast_two_sum(twice, third)
+    low = low + (twice_low + third_low)
+    # n log(2) is 0 or larger than what it is added to
+    high, carry = fast_two_sum(n * _LN2_PAIR[0], main)
+    return high, carry + build.fma(n, _LN2_PAIR[1], low)
 
 
 def positive_power(build: Builder, x: Value, y: Value, log_x: Pair | None = None) -> Value:
@@ -209,6 +222,31 @@ def positive_power(build: Builder, x: Value, y: Value, log_x: Pair | None = None
     total, rest = fast_two_sum(product, error)
     inside = build.abs(total) < 800.0
     return exp_pair(build, total, build.where(inside, rest, 0.0))
+
+
+#: larger exponents of doubles are rare; with those up to here the rounding error of a product
+#: that is clamped stays below one
+_USUAL_EXPONENT = 2.0**40
+
+
+def _usual_power(build: Builder, x: Value, y: Value) -> Value:
+    """x**y for a positive normal x and a y that is not huge."""
+    m, n = split_normal(x)
+    if x.kind == "f64":
+        high, low = _log_of_parts(build, m, n)
+        product, error = two_product(high, y)
+        return exp_pair(build, product, build.fma(low, y, error))
+    # the quotient (m - 1) / (m + 1): a rough one, then its remainder in double precision
+    rough = build.constant("f32", 1.0) / (m + 1.0)
+    wide = m.to("f64")
+    f, inverse = wide - 1.0, rough.to("f64")
+    quotient = f * inverse
+    remainder = build.fma(quotient, -(wide + 1.0), f)
+    s = build.fma(remainder, inverse, quotient)
+    z = s * s
+    log_m = build.fma(build.polynomial(z, table.POW_ATANH["f64"]) * z, s, s + s)
+    exponent = build.fma(log_m, 1.4426950408889634, n.to("f64")) * y.to("f64")
+    return exp2(build, exponent, table.POW_EXP2["f64"]).to("f32")
 
 
 def _power_through_double(build: Builder, x: Value, y: Value) -> Value:
@@ -232,11 +270,21 @@ def pow_log_low(build: Builder, x: Value) -> Value:
 
 def pow_of_log(build: Builder, x: Value, y: Value, high: Value, low: Value) -> Value:
     """`pow`, given the doubled logarithm of the base."""
-    return pow(build, x, y, (high, low))
+    return _any_power(build, x, y, (high, low))
 
 
-def pow(build: Builder, x: Value, y: Value, log_x: Pair | None = None) -> Value:
+def pow(build: Builder, x: Value, y: Value) -> Value:
     """x**y by the rules of C99."""
+    most = _USUAL_EXPONENT if x.kind == "f64" else 3e38
+    usual = (x >= x.format.smallest_normal) & (x < math.inf) & (build.abs(y) <= most)
+    (result,) = build.rarely(
+        ~usual, [_usual_power(build, x, y)], lambda: [_any_power(build, x, y, None)]
+    )
+    return result
+
+
+def _any_power(build: Builder, x: Value, y: Value, log_x: Pair | None) -> Value:
+    """x**y for all arguments."""
     form = x.format
     size = build.abs(x)
     result = positive_power(build, size, y, log_x)

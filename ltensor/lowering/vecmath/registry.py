@@ -70,7 +70,8 @@ STEPS: dict[str, tuple[int, Emitter]] = {
 
 # Those whose own function has a branch around work that few arguments need.
 WITH_RARE_BRANCH = frozenset(
-    {"sin", "cos", "tan", "erfinv", "erfcinv", "gamma", "gammaln", "psi", "tri_gamma", "j0", "j1"}
+    {"sin", "cos", "tan", "pow", "erfinv", "erfcinv", "gamma", "gammaln", "psi", "tri_gamma"}
+    | {"j0", "j1"}
 )
 
 # The largest error, in units of the last place of the exact result, as (float32, float64).  Where

@@ -24,6 +24,7 @@ from ltensor.ops.conv_api import (
     conv3d_grad_wrt_weights,
     get_conv_output_shape,
 )
+from ltensor.ops.conv_variants import causal_conv1d, separable_conv2d, separable_conv3d
 from ltensor.ops.neighbours import Images2Neibs, images2neibs, neibs2images
 from ltensor.ops.nnet import (
     CrossentropySoftmaxArgmax1HotWithBias,
