@@ -113,7 +113,7 @@ def main() -> int:
         "two": compiled(add_one_core(3, 5), VECTOR, [vector, vector], "list"),
         "none": compiled(add_one_core(), VECTOR, [], "none"),
         "scalar": compiled(SCALAR_CORE, SCALAR, [OutputSpec("float64", 0)], "value"),
-        "builtin": make_builtin(f._entry_address, f, "f"),  # type: ignore[attr-defined]
+        "builtin": make_builtin(f, "f"),
         "slow": Compiled(),
         "x": np.arange(10.0),
         "big": np.arange(1000.0),

@@ -32,7 +32,7 @@ from ltensor.io import In, Out, Param
 from ltensor.printing import pp
 from ltensor.profiling import ProfileStats
 from ltensor.scan import OrderedUpdates, foldl, foldr, map, reduce, scan
-from ltensor.scan_checkpoints import scan_checkpoints
+from ltensor.scan.checkpoints import scan_checkpoints
 from ltensor.shared import SharedVariable, shared
 from ltensor.tensor import dot
 

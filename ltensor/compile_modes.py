@@ -35,8 +35,9 @@ class Mode:
     Parameters
     ----------
     linker : str or object
-        ``'cvm_nogc'`` and others in ``_nogc``, or an object whose ``allow_gc`` is False: the
-        function keeps the memory of its temporaries between calls. Else nothing follows from it.
+        ``'cvm_nogc'`` or another name that ends in ``_nogc``, or an object whose ``allow_gc`` is
+        False: the function keeps the memory of its temporaries between calls. Nothing else
+        follows from it.
     optimizer : str, None or object
         ``'fast_run'``, ``'fast_compile'``, ``None`` or ``'None'``; objects count as fast_run.
     """

@@ -55,7 +55,7 @@ class _Native(NativeCallable):
         )
 
     def _raise_error(self, record: tuple[int, ...], args: tuple[Any, ...]) -> Any:
-        self.owner._raise_error(record, args)
+        return self.owner._failed(record, args)
 
 
 class CompiledFunction(NativeCallable):
@@ -200,6 +200,12 @@ class CompiledFunction(NativeCallable):
         return rest
 
     def _raise_error(self, record: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+        result = self._failed(record, args)
+        keys = self.maker.keys
+        return result if keys is None else dict(zip(keys, result, strict=True))
+
+    def _failed(self, record: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+        """Raise what the record tells, or give the results of another try."""
         number = record[0]
         if number < 0:
             raise MemoryError(f"not enough memory to run {self.name}")
@@ -207,12 +213,10 @@ class CompiledFunction(NativeCallable):
         if not build.is_faithful:
             # the numbers of this code mean nothing here: it fails again with our own
             self._replace(build.link_anew([_cell(v) for v in self.maker.request.shared]))
-            given = [
-                value if value is not None or default is None else default.get()
-                for value, default in zip(args, self.defaults, strict=True)
-            ]
-            return self._native(*self._arguments(given, {}))
+            return self._once_more(args)
         site = build.lowered[0].program.errors[number]
+        if site.kind == "overtaken":
+            return self._once_more(args)
         position = 0
         if site.node is not None:
             nodes = self.maker.fgraph.nodes
@@ -220,6 +224,13 @@ class CompiledFunction(NativeCallable):
         from ltensor.runtime import failures
 
         raise failures.exception(site, record, position)
+
+    def _once_more(self, args: tuple[Any, ...]) -> Any:
+        given = [
+            value if value is not None or default is None else default.get()
+            for value, default in zip(args, self.defaults, strict=True)
+        ]
+        return self._native(*self._arguments(given, {}))
 
     def _replace(self, linked: Linked) -> None:
         """Run other code from now on; the present one may still be running."""

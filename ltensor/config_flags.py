@@ -42,7 +42,7 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
     (
         "linker",
         "cvm",
-        "Functions are compiled natively; those of a linker in _nogc keep their memory.",
+        "Functions are native; where the name ends in _nogc they keep their memory.",
         "vm",
         "c|py",
         "py",

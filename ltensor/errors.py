@@ -290,7 +290,7 @@ class UnsupportedError(NotImplementedError):
     Parameters
     ----------
     what
-        The name of what is missing.
+        The name of what is missing; alone, the whole message.
     instead
         What a program can use.
     """
@@ -301,9 +301,9 @@ class UnsupportedError(NotImplementedError):
         self.instead = instead
 
     def __str__(self) -> str:
-        return f"ltensor does not support {self.what}" + (
-            f"; instead, {self.instead}" if self.instead else ""
-        )
+        if self.instead is None:
+            return self.what
+        return f"ltensor does not support {self.what}; instead, {self.instead}"
 
 
 # ------------------------------------------------------------------------- checking modes

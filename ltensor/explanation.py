@@ -127,8 +127,8 @@ class LoopRecord:
 #: what `UpdateRecord.way` means, in the report
 WAYS = {
     "in place": "updated in place",
-    "exchange": "computed in a buffer, which takes the old value's place if it is large and nobody "
-    "else knows that, else copied",
+    "exchange": "computed in a buffer, which becomes its array if it is large and nobody has "
+    "borrowed the old one; else copied",
     "copy": "copied from where it is computed",
     "store": "stored",
 }
@@ -143,9 +143,10 @@ class UpdateRecord:
     name : str
     way : str
         ``'in place'``: its elements are written where the old ones are (unless the run finds that
-        memory which is read overlaps); ``'exchange'``: it is computed in a buffer that takes the
-        place of the old value if it has 64 KB and more and nobody has borrowed the array, and is
-        copied otherwise; ``'copy'``: from a buffer that stays the call's; ``'store'``: one element.
+        memory which is read overlaps); ``'exchange'``: it is computed in a buffer that
+        becomes the variable's array if it has 64 KB and more and nobody has borrowed the old one,
+        and is copied otherwise; ``'copy'``: from a buffer that stays the call's; ``'store'``: one
+        element.
     formula : str
         Bytes of the new value.
     bytes : int or None
@@ -221,7 +222,7 @@ def _report(told: Explanation) -> Iterator[str]:
     if total is None and told.buffers:
         yield "  (?: give sizes, as f.explain(sizes={'x': (100, 3)}), or arguments)"
     for u in told.updates:
-        yield f"  shared {u.name}: {WAYS[u.way]}"
+        yield f"  shared {u.name}: {WAYS[u.way]}{_at(u.line)}"
     for loop in told.loops:
         yield ""
         yield from _loop_report(loop)

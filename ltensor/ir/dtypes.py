@@ -87,6 +87,11 @@ def is_integer(dtype: str) -> bool:
     return dtype in DISCRETE and dtype != "bool"
 
 
+def is_signed(dtype: str) -> bool:
+    """Whether ``dtype`` is a signed integer."""
+    return dtype.startswith("int")
+
+
 def is_unsigned(dtype: str) -> bool:
     """Whether ``dtype`` is an unsigned integer."""
     return dtype.startswith("uint")
@@ -107,6 +112,11 @@ def upgrade_to_float(dtype: str) -> str:
     if dtype in CONTINUOUS:
         return dtype
     return "float32" if item_size(dtype) <= 2 else "float64"
+
+
+def work_dtype(dtype: str) -> str:
+    """The dtype that values of ``dtype`` are computed in: float16 in float32."""
+    return "float32" if dtype == "float16" else dtype
 
 
 @cache

@@ -17,13 +17,7 @@ from ltensor.ir import dtypes
 from ltensor.ir.types import TensorType
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:75] + "..." + text[-10:]
-
-
-def _brief(value: Any) -> str:
-    text = str(value)
+def _brief(text: str) -> str:
     return text if len(text) <= 100 else text[:75] + "..." + text[-10:]
 
 
@@ -84,7 +78,7 @@ def _convert(kind: TensorType, value: Any, strict: bool, allow_downcast: bool | 
             f"{kind} cannot store a value of dtype {value.dtype} without risking loss of "
             f"precision. If you do not mind this loss, you can: 1) explicitly cast your data to "
             f'{kind.dtype}, or 2) set "allow_input_downcast=True" when calling "function". '
-            f'Value: "{_shown(value)}"'
+            f'Value: "{_brief(repr(value))}"'
         )
     if (
         allow_downcast is None
@@ -140,13 +134,13 @@ def _numbers(kind: TensorType, value: Any, array: np.ndarray) -> np.ndarray:
         if kind.dtype in dtypes.DISCRETE:
             raise OverflowError("Python int too large to convert to C long")
         return array.astype(np.float64)
-    raise TypeError(f"{kind} cannot store {_shown(value)}: not an array of numbers")
+    raise TypeError(f"{kind} cannot store {_brief(repr(value))}: not an array of numbers")
 
 
 def _inexact(kind: TensorType, value: Any, converted: np.ndarray) -> str:
     return (
-        f"{kind} cannot store accurately value {_brief(value)}, it would be represented as "
-        f"{_brief(converted)}. "
+        f"{kind} cannot store accurately value {_brief(str(value))}, it would be represented as "
+        f"{_brief(str(converted))}. "
         f"If you do not mind this precision loss, you can: 1) explicitly convert your data to a "
         f'numpy array of dtype {kind.dtype}, or 2) set "allow_input_downcast=True" when calling '
         f'"function".'

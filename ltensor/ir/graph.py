@@ -444,21 +444,12 @@ def evaluate(node: Apply, values: Sequence[Any]) -> list[Any]:
 
 
 def inputs_of(outputs: Iterable[Variable], blockers: Iterable[Variable] = ()) -> list[Variable]:
-    """The variables without owner that ``outputs`` depend on, constants included, in order."""
+    """The variables without owner that ``outputs`` depend on, constants included, in order.
+
+    ``blockers`` are not looked behind, and listed as well.
+    """
     blocked = set(blockers)
-    seen: set[Variable] = set()
-    found: list[Variable] = []
-    stack = list(reversed(list(outputs)))
-    while stack:
-        variable = stack.pop()
-        if variable in seen:
-            continue
-        seen.add(variable)
-        if variable.owner is None or variable in blocked:
-            found.append(variable)
-        else:
-            stack.extend(reversed(variable.owner.inputs))
-    return found
+    return [v for v in ancestors(outputs, blocked) if v.owner is None or v in blocked]
 
 
 def toposort(outputs: Iterable[Variable], blockers: Iterable[Variable] = ()) -> list[Apply]:

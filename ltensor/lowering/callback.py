@@ -30,6 +30,11 @@ FAILED, DONE, HOLDS = 0, 1, 2
 #: results of up to so many bytes stay until the next call rather than cost one to release them
 SMALL = 4096
 
+#: that of ctypes lets go of Python's lock: another thread might update a shared variable meanwhile
+_memmove = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(
+    ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0
+)
+
 
 class Release:
     """Lets go of the results of a callback."""
@@ -130,7 +135,7 @@ def _reader(variable: Variable, word: int) -> tuple[Callable[[Any], Any], int]:
 
         def read_state(record: Any) -> np.random.RandomState:
             words = np.zeros(STATE_WORDS, np.uint32)
-            ctypes.memmove(words.ctypes.data, record[word], words.nbytes)
+            _memmove(words.ctypes.data, record[word], words.nbytes)
             return unpack(words)
 
         return read_state, 1
@@ -140,7 +145,7 @@ def _reader(variable: Variable, word: int) -> tuple[Callable[[Any], Any], int]:
     def read(record: Any) -> np.ndarray:
         array = np.empty(record[word + 1 : word + 1 + rank], dtype)
         if array.size:
-            ctypes.memmove(address_of(array), record[word], array.nbytes)
+            _memmove(address_of(array), record[word], array.nbytes)
         return array
 
     return read, 1 + rank

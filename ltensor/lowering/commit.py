@@ -6,6 +6,9 @@ call and written when nothing can fail any more; those that can be computed in p
 are: not if the value has got other sizes or another place during the call, nor if memory that is
 read overlaps with memory that is written, as it may if it was borrowed. The buffer is made then.
 
+A call that waits for code to be compiled lets other threads run. If they write shared variables
+meanwhile, the call is made again: `Commit._check_order`.
+
 What else is to be done is said in records (`ltensor.lowering.update_record`), which two functions
 of the run time go through.
 """
@@ -16,13 +19,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering import update_record as record
-from ltensor.lowering.program import Loop, UpdateNote, Value, View, root_of
+from ltensor.lowering.program import Loop, UpdateNote, Value, View, root_of, walk
 from ltensor.lowering.rewrites.in_place import Phase, Update, plan_phase
 
 if TYPE_CHECKING:
@@ -67,6 +71,8 @@ class Commit:
         self.b = whole.b
         self.news: list[_New] = []
         self._bound = block.bound
+        #: address of the number of changes of shared variables
+        self._changes: Value | None = None
         first = whole.signature.n_arguments
         for which, variable in zip(whole.signature.updated, news, strict=True):
             shared = whole.function.inputs[first + which]
@@ -108,12 +114,14 @@ class Commit:
         moved |= {n.plan.copied for n in arrays if n.plan is not None}
         if moved:
             body[:] = [e for e in body if e not in moved]
+        self._await(phase)
+        self._check_order(phase)
         all_done = self._choose_places(arrays, phase)
         self._prepare(arrays, all_done)
-        self._await(phase)
         body.extend(phase.entries)
         self._store_scalars()
         self._commit(arrays, all_done)
+        self._count()
         self._note()
 
     def _phase(self, arrays: list[_New]) -> Phase:
@@ -127,8 +135,10 @@ class Commit:
             pointer = view.pointer
             if pointer.op != "ensure" or pointer.scope is not b.root or view.offset is not None:
                 continue
-            whole = pointer.args[0] is b.byte_size(view.dtype, view.dims)
-            if whole and pointers[pointer] == 1:
+            size = pointer.args[0]
+            whole = size is b.byte_size(view.dtype, view.dims)
+            # of no bytes there is nothing to write
+            if whole and pointers[pointer] == 1 and b._number(size) != 0:
                 candidates[n] = Update(old.pointer, pointer, view.dtype)
         known = {v.pointer for v in self.whole.outside}
         phase = plan_phase(b.program, list(candidates.values()), known)
@@ -267,6 +277,38 @@ class Commit:
             if isinstance(entry, Loop) and entry.cost is not None:
                 b.program.awaited.append(entry)
                 b.effect("ready", "void", (entry.cost,), len(b.program.awaited) - 1)
+
+    def _check_order(self, phase: Phase) -> None:
+        """Count the call among the changes of shared variables; give up if it was overtaken.
+
+        Only who waits for code lets others run. Functions that call a user's Python are not run
+        twice: what that does cannot be undone.
+        """
+        b = self.b
+        if not self.news or not b.threads:
+            return
+        self._changes = changes = b.table(self.whole.entry("changes", None, "changes"))
+        if self._waits(phase) and not any(kind == "callback" for kind, _ in self.whole.table):
+            before = b.raw_load(changes, 0)
+            body = b.root.body
+            first = [e for e in body if e is before or e is changes]
+            body[:] = [*first, *(e for e in body if e not in first)]
+            b.check(b.eq(b.raw_load(changes, 0), before), "overtaken", None)
+
+    def _waits(self, phase: Phase) -> bool:
+        """Whether a part of the code is compiled when it is first wanted."""
+        inner = (e.body for e in phase.entries if isinstance(e, Loop))
+        entries = chain(walk(self.b.root), phase.entries, *map(walk, inner))
+        return any(
+            e.cost is not None if isinstance(e, Loop) else isinstance(e, Value) and e.op == "call"
+            for e in entries
+        )
+
+    def _count(self) -> None:
+        """Note that shared variables have changed."""
+        if self._changes is not None:
+            number = self.b.raw_load(self._changes, 0)
+            self.b.raw_store(self._changes, 0, self.b.add(number, 1))
 
     def _store_scalars(self) -> None:
         b = self.b

@@ -14,14 +14,14 @@ from ltensor.lowering.fusion import is_scalar, kind_of
 from ltensor.lowering.program import Value, View
 
 if TYPE_CHECKING:
-    from ltensor.lowering.block import Block
+    from ltensor.lowering.block.places import Places
 
 #: sizes are followed through so many operations
 MOST_SIZE_NODES = 40
 
 
 def join_window(
-    block: Block, variable: Variable, dims: Sequence[Value], reason: tuple[Any, ...] | None
+    block: Places, variable: Variable, dims: Sequence[Value], reason: tuple[Any, ...] | None
 ) -> View | None:
     """The part of a join's buffer where ``variable`` belongs; None if no join reads it.
 
@@ -55,7 +55,7 @@ def join_window(
 
 
 def _first_sizes(
-    block: Block, join: Apply, variable: Variable, dims: Sequence[Value]
+    block: Places, join: Apply, variable: Variable, dims: Sequence[Value]
 ) -> list[Value] | None:
     sizes: list[Value] = []
     for operand in join.inputs:
@@ -69,7 +69,7 @@ def _first_sizes(
     return sizes
 
 
-def _known_now(block: Block, size: Variable) -> bool:
+def _known_now(block: Places, size: Variable) -> bool:
     """Whether a size follows from what is bound already."""
     stack, seen = [size], 0
     while stack:

@@ -54,7 +54,7 @@ class KernelContext:
             return
         space = collapse(block, [variable], target.dims, [target], computed=False)
         with ExitStack() as stack:
-            index = block._open(stack, space, label=str(self.node.op))
+            index = block.open_loops(stack, space, label=str(self.node.op))
             b.store(target, index, block.element(variable, index, {}))
         b.flush_guards()
 

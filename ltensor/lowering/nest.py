@@ -51,7 +51,7 @@ def leaf_patterns(
         variable, pattern, is_root = stack.pop()
         if is_scalar(variable) or (variable, pattern) in seen:
             continue
-        if not is_root and variable in block._computing:
+        if not is_root and variable in block.computing:
             # before it is marked: as a root of the nest it has yet to be looked at
             continue
         seen.add((variable, pattern))

@@ -28,7 +28,7 @@ def emit_reduction(block: Block, node: Apply) -> None:
     op = node.op
     source, output = node.inputs[0], node.outputs[0]
     block.prepare(source)
-    block._check_node(node)
+    block.check_node(node)
     dims = block.dims(source)
     reduced = op.reduced_axes(source.type.ndim)
     kept = [k for k in range(len(dims)) if k not in reduced]
@@ -127,7 +127,7 @@ def emit_shared_nest(block: Block, group: Group) -> None:
     block.prepare_group(group)
     for node in nodes:
         block.prepare(node.inputs[0])
-        block._check_node(node)
+        block.check_node(node)
     first: Any = nodes[0]
     source = first.inputs[0]
     dims = block.dims(source)
@@ -191,7 +191,7 @@ def emit_shared_nest(block: Block, group: Group) -> None:
             if target is not None:
                 b.store(target, [index[k] for k in kept], result)
     b.flush_guards()
-    block._computing = frozenset()
+    block.computing = frozenset()
     block.bound.update(stored)
     for node, target, result in zip(nodes, targets, results, strict=True):
         block.bound[node.outputs[0]] = result if target is None else target

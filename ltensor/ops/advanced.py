@@ -14,7 +14,8 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
 from ltensor.ops.batch_index import gather_rule, scatter_rule
 from ltensor.ops.elementwise import zero_gradient
-from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
+from ltensor.ops.linear import LinearInFirst, LinearInTwo
+from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.subtensor import fit_gradient_to, operand_sizes, zeros_for
 
@@ -147,7 +148,7 @@ def emit_position(e: Any, node: Apply, value: Any, size: Any) -> Any:
     return e.select(inside, position, 0)
 
 
-class AdvancedSubtensor(IndexedOp):
+class AdvancedSubtensor(LinearInFirst, IndexedOp):
     """Elements at places given by integer tensors, one for each of ``axes``.
 
     ``through`` counts the views below that belong to the same index expression (its slices and
@@ -209,9 +210,6 @@ class AdvancedSubtensor(IndexedOp):
             positions.append(emit_position(e, node, value, operands[0].dims[axis]))
         return operands[0].at(place.source(positions, kept))
 
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
-
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, *indices = inputs
         (g,) = output_grads
@@ -219,9 +217,6 @@ class AdvancedSubtensor(IndexedOp):
         if dt.is_discrete(x.type.dtype):
             return [zero_gradient(x), *rest]
         return [AdvancedIncSubtensor(self.axes)(zeros_for(x, g), g, *indices), *rest]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
 
 
 def numpy_places(axes: Sequence[int], rank: int, indices: Sequence[Any]) -> tuple[Any, ...]:
@@ -233,7 +228,7 @@ def numpy_places(axes: Sequence[int], rank: int, indices: Sequence[Any]) -> tupl
     return tuple(result)
 
 
-class AdvancedIncSubtensor(DeclaredOp):
+class AdvancedIncSubtensor(LinearInTwo):
     """``x`` with ``y`` added at places given by integer tensors, or put there (the last wins)."""
 
     __props__ = ("axes", "inplace", "set_instead_of_inc")
@@ -284,12 +279,6 @@ class AdvancedIncSubtensor(DeclaredOp):
     def may_fail(self, node: Apply, known: Any = None) -> bool:
         return True
 
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        return [tuple(shapes[0])]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], [True], *[[False] for _ in node.inputs[2:]]]
-
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, y, *indices = inputs
         (g,) = output_grads
@@ -324,17 +313,6 @@ class AdvancedIncSubtensor(DeclaredOp):
         blank = second(x, constant(0, dtype="int64"))
         written = AdvancedIncSubtensor(self.axes, set_instead_of_inc=True)(blank, number, *indices)
         return eq(cast(AdvancedSubtensor(self.axes)(written, *indices), "int64"), number)
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        from ltensor.ops.alloc import zeros_like
-
-        if eval_points[0] is None and eval_points[1] is None:
-            return [None]
-        moved = [
-            zeros_like(v) if e is None else e
-            for v, e in zip(inputs[:2], eval_points[:2], strict=True)
-        ]
-        return [self(*moved, *inputs[2:])]
 
     # -------------------------------------------------------------------- lowering
 

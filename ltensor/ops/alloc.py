@@ -15,12 +15,13 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
 from ltensor.ops import batching
 from ltensor.ops.elementwise import elementwise, fit_gradient, zero_gradient
+from ltensor.ops.linear import LinearInFirst
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of, shape_i, split_sizes, vector_length
 
 
-class Alloc(IndexedOp):
+class Alloc(LinearInFirst, IndexedOp):
     """A value stretched to given sizes."""
 
     __props__ = ()
@@ -104,12 +105,6 @@ class Alloc(IndexedOp):
             zero_gradient(value) if dt.is_discrete(value.type.dtype) else fit_gradient(g, value)
         )
         return [gradient, *[disconnected_type.make_variable() for _ in sizes]]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
 
 
 def as_size(value: Any) -> Variable:
@@ -321,7 +316,7 @@ class ARange(IndexedOp):
             return e.cast(e.add(start, e.mul(index[0], step)), self.dtype)
         # As NumPy does it: the step is the distance of the first two elements as they are rounded.
         start, step = (e.cast(operands[k].value, "float64") for k in (0, 2))
-        work = "float32" if self.dtype == "float16" else self.dtype
+        work = dt.work_dtype(self.dtype)
         first, second = (
             e.cast(e.cast(value, self.dtype), work) for value in (start, e.add(start, step))
         )

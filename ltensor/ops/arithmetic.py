@@ -296,7 +296,7 @@ minimum = elementwise(
 
 def _clip_types(*inputs: str) -> tuple[tuple[str, ...], str]:
     if any(dt.is_complex(dtype) for dtype in inputs):
-        raise TypeError(f"complex numbers have no order to clip them by: {inputs}")
+        raise TypeError(f"clip: complex numbers have no order to clip them by: {inputs}")
     return same(*inputs)
 
 

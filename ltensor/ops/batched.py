@@ -14,7 +14,6 @@ from ltensor.ops import batching
 from ltensor.ops.arithmetic import mul
 from ltensor.ops.linalg import (
     Dot,
-    compute_dtype,
     convert_into,
     converted,
     emit_product,
@@ -74,7 +73,7 @@ class BatchedDot(DeclaredOp):
     def lower(self, k: Any) -> None:
         b = k.b
         out = k.node.outputs[0].type.dtype
-        dtype = compute_dtype(out)
+        dtype = dt.work_dtype(out)
         x, y = k.operand(0), k.operand(1)
         for n, m, kind in (
             (x.dims[0], y.dims[0], "batched_dot"),

@@ -27,7 +27,6 @@ from ltensor.ops.conv_loops import (
     weights_reference,
     zero_fill,
 )
-from ltensor.ops.linalg import compute_dtype
 from ltensor.ops.opdef import Declaration, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of, set_flags
@@ -58,7 +57,7 @@ class AbstractConv(BaseConv):
                 f"the images have {img.shape[1]} channels, the filters take "
                 f"{kern.shape[1] * self.num_groups}"
             )
-        wide = compute_dtype(str(img.dtype))
+        wide = dt.work_dtype(str(img.dtype))
         result = forward_reference(self.geometry, img.astype(wide), kern.astype(wide))
         output_storage[0][0] = result.astype(img.dtype)
 
@@ -122,7 +121,7 @@ class AbstractConv_gradWeights(BaseConv):
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         img, top, *sizes = inputs
-        wide = compute_dtype(str(img.dtype))
+        wide = dt.work_dtype(str(img.dtype))
         kernel = [int(s) for s in sizes]
         result = weights_reference(self.geometry, img.astype(wide), top.astype(wide), kernel)
         output_storage[0][0] = result.astype(img.dtype)
@@ -209,7 +208,7 @@ class AbstractConv_gradInputs(BaseConv):
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         kern, top, *sizes = inputs
-        wide = compute_dtype(str(kern.dtype))
+        wide = dt.work_dtype(str(kern.dtype))
         image = [int(s) for s in sizes]
         result = inputs_reference(self.geometry, kern.astype(wide), top.astype(wide), image)
         output_storage[0][0] = result.astype(kern.dtype)

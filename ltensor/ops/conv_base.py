@@ -13,7 +13,6 @@ from ltensor.ir.build import as_tensor, constant_value
 from ltensor.ir.graph import Variable
 from ltensor.ops.conv_loops import Geometry, NativeSizes, zero_fill
 from ltensor.ops.linalg import (
-    compute_dtype,
     convert_into,
     converted,
     product_symbol,
@@ -233,7 +232,7 @@ class Frame:
 
     def __init__(self, op: BaseConv, k: Any, dtype: str) -> None:
         self.op, self.k, self.b = op, k, k.b
-        self.dtype = compute_dtype(dtype)
+        self.dtype = dt.work_dtype(dtype)
         self.multiply = Product(k, self.dtype)
 
     def operand(self, position: int) -> Any:

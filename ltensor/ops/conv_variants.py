@@ -110,7 +110,9 @@ def causal_conv1d(
     images, kernels = as_tensor(input), as_tensor(filters)
     for name, variable in (("input", images), ("filters", kernels)):
         if variable.type.ndim != 3:
-            raise ValueError(f"causal_conv1d: {name} has three dimensions, not {variable.type}")
+            raise ValueError(
+                f"causal_conv1d: {name} must have three dimensions, {variable} is a {variable.type}"
+            )
     taps = constant_value(as_tensor(filter_shape[2]))
     if taps is None:
         raise UnsupportedError(

@@ -18,6 +18,7 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType, disconnected_type
 from ltensor.ops import batching
 from ltensor.ops.elementwise import elementwise, real_float_like, zero_gradient
+from ltensor.ops.linear import LinearInFirst
 from ltensor.ops.opdef import (
     Declaration,
     DeclaredOp,
@@ -29,7 +30,7 @@ from ltensor.ops.opdef import (
 )
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import shape_i
-from ltensor.ops.softmax import as_rows, column, rows, softmax_grad_op, work_dtype
+from ltensor.ops.softmax import as_rows, column, rows, softmax_grad_op
 
 _REAL = tuple(d for d in dt.ALL if not dt.is_complex(d))
 
@@ -60,7 +61,7 @@ def _checked(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return y.astype("int64")
 
 
-class Pick(IndexedOp):
+class Pick(LinearInFirst, IndexedOp):
     """The element of every row of a matrix whose column an integer vector gives."""
 
     __props__ = ()
@@ -103,14 +104,8 @@ class Pick(IndexedOp):
             return [zero_gradient(x), disconnected_type.make_variable()]
         return [place_op(g, y, shape_i(x, 1)), disconnected_type.make_variable()]
 
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], [False]]
 
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], inputs[1])]
-
-
-class Place(IndexedOp):
+class Place(LinearInFirst, IndexedOp):
     """A matrix of zeros with one element per row, in the column an integer vector gives."""
 
     __props__ = ()
@@ -162,12 +157,6 @@ class Place(IndexedOp):
         cut = [disconnected_type.make_variable() for _ in range(2)]
         return [fit_gradient(pick_op(output_grads[0], y), values), *cut]
 
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], [False], [False]]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
-
 
 class CrossentropySoftmaxArgmax1HotWithBias(DeclaredOp):
     """-log softmax(x + b) at the given classes, softmax(x + b), and the best class of every row."""
@@ -202,7 +191,7 @@ class CrossentropySoftmaxArgmax1HotWithBias(DeclaredOp):
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         x, bias, y = inputs
-        wide = work_dtype(str(x.dtype))
+        wide = dt.work_dtype(str(x.dtype))
         if x.shape[1] != len(bias):
             raise ValueError("dimension mismatch in x, b arguments")
         shifted = x.astype(wide) + bias.astype(wide)

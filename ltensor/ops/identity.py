@@ -13,6 +13,7 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type, tensor_type
 from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
+from ltensor.ops.linear import LinearInFirst
 from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, output_like
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import split_sizes, vector_length
@@ -71,7 +72,7 @@ class DeepCopyOp(_Same):
         output_storage[0][0] = inputs[0].copy()
 
 
-class SpecifyShape(_Same):
+class SpecifyShape(LinearInFirst, _Same):
     """The operand, of which the sizes are declared; checked when run.
 
     Operands are ``x`` and one size per axis.
@@ -122,12 +123,6 @@ class SpecifyShape(_Same):
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         rest = [disconnected_type.make_variable() for _ in inputs[1:]]
         return [*super().L_op(inputs[:1], outputs, output_grads), *rest]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
 
 
 class SizeVector(SpecifyShape):

@@ -42,9 +42,11 @@ def split_last_row(g: Any) -> tuple[Any, Variable | None]:
 def is_zero(variable: Variable) -> bool:
     """Whether this is an array of zeros, as gradients begin with."""
     while (node := variable.owner) is not None:
-        if node.op.ir_name == "second":
+        # a user's operation has no such name
+        name = getattr(node.op, "ir_name", "")
+        if name == "second":
             variable = node.inputs[1]
-        elif node.op.ir_name in ("alloc", "dimshuffle"):
+        elif name in ("alloc", "dimshuffle"):
             variable = node.inputs[0]
         else:
             return False

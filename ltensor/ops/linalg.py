@@ -42,11 +42,6 @@ def scalar_arguments(b: Any, dtype: str, alpha: float, beta: float) -> list[Any]
     return values
 
 
-def compute_dtype(dtype: str) -> str:
-    """The dtype in which products are summed: that of the operands, float32 for float16."""
-    return "float32" if dtype == "float16" else dtype
-
-
 def matrix_strides(b: Any, view: Any) -> tuple[Any, ...]:
     """The strides of a view, in elements."""
     if view.strides is not None:
@@ -157,7 +152,7 @@ class Dot(DeclaredOp):
     def lower(self, k: Any) -> None:
         b = k.b
         out = k.node.outputs[0].type.dtype
-        dtype = compute_dtype(out)
+        dtype = dt.work_dtype(out)
         x, y = k.operand(0), k.operand(1)
         n, m = x.dims[-1], y.dims[0]
         if not k.block.same(n, m):

@@ -12,30 +12,29 @@ from typing import Any
 import numpy as np
 
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor, constant, constant_value
+from ltensor.ir.build import as_tensor, constant_value
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ir.types import NullType, TensorType, disconnected_type, tensor_type
+from ltensor.ir.types import NullType, TensorType, disconnected_type
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
+from ltensor.ops.uniform_draw import UniformDraw, as_sizes
 
 M1 = 2147483647
 M2 = 2147462579
 SUFFIX = {"float16": "f16", "float32": "f32", "float64": "f64"}
 
 
-class MRGUniform(DeclaredOp):
+class MRGUniform(UniformDraw):
     """Uniform draws in (0, 1): from (states, sizes...) the advanced states and the sample."""
 
-    __props__ = ("dtype", "ndim")
-    kind = "kernel"
     ir_name = "mrg_uniform"
+    called = "an MRG draw"
     dense_operands = True
 
     def __init__(self, dtype: str, ndim: int) -> None:
         if dtype not in SUFFIX:
             raise TypeError(f"MRG draws float16, float32 and float64, not {dtype}")
-        self.dtype = dtype
-        self.ndim = int(ndim)
+        super().__init__(dtype, ndim)
 
     def __str__(self) -> str:
         kind = TensorType(self.dtype, (False,) * self.ndim)
@@ -45,17 +44,7 @@ class MRGUniform(DeclaredOp):
         rstate = as_tensor(rstate)
         if rstate.type.dtype != "int32" or rstate.type.ndim != 2:
             raise TypeError(f"the state of an MRG draw is an int32 matrix, not {rstate.type}")
-        variables = [as_tensor(s) for s in sizes]
-        if len(variables) != self.ndim:
-            raise ValueError(f"a draw of {self.ndim} dimensions got {len(variables)} sizes")
-        shape: list[int | None] = []
-        for v in variables:
-            if v.type.ndim or not dt.is_integer(v.type.dtype):
-                raise TypeError("the size of an MRG draw must be integers", v)
-            known = constant_value(v)
-            shape.append(None if known is None or int(known) < 0 else int(known))
-        sample = tensor_type(self.dtype, tuple(shape)).make_variable()
-        return Apply(self, [rstate, *variables], [rstate.type.make_variable(), sample])
+        return self.draw(rstate, sizes)
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         states = np.array(inputs[0], "int64")
@@ -68,23 +57,12 @@ class MRGUniform(DeclaredOp):
         output_storage[0][0] = states.astype("int32")
         output_storage[1][0] = _scaled(raw, self.dtype).reshape(shape)
 
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        from ltensor.ops.cast import cast
-
-        return [shapes[0], tuple(cast(s, "int64") for s in node.inputs[1:])]
-
     def lower(self, k: Any) -> None:
         b = k.b
         old = k.operand(0)
         rows, words = old.dims
         k.check(b.eq(words, 6), "random_state", (rows, words))
-        dims = list(k.block.dims(k.node.outputs[1]))
-        total: Any = b.const(1.0, "float64")
-        for size in dims:
-            k.check(b.ge(size, 0), "negative_size", (size,))
-            total = b.mul(total, b.cast(size, "float64"))
-        if total.op != "const" or total.attr > 2.0**46:
-            k.check(b.le(total, 2.0**46), "random_size")
+        dims = self.checked_dims(k)
         count = b.size(dims)
         k.check(b.or_(b.gt(rows, 0), b.eq(count, 0)), "random_state", (rows, words))
         new = k.output(0, (rows, words))
@@ -99,15 +77,6 @@ class MRGUniform(DeclaredOp):
             k.result(b.load(target, (0,)), 1)
         elif drawn is not target:
             k.block.copy(target, drawn)
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True, False], *[[False, False] for _ in node.inputs[1:]]]
-
-    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: Any) -> list[Any]:
-        return [disconnected_type.make_variable() for _ in inputs]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None, None]
 
 
 def _step(rows: np.ndarray) -> np.ndarray:
@@ -131,7 +100,7 @@ def _scaled(raw: np.ndarray, dtype: str) -> np.ndarray:
 
 def mrg_uniform(rstate: Any, sizes: Sequence[Any], dtype: str) -> list[Variable]:
     """The states after a draw, and the draw."""
-    given = [constant(int(s), dtype="int64") if isinstance(s, int) else s for s in sizes]
+    given = as_sizes(sizes)
     return MRGUniform(dtype, len(given))(rstate, *given)
 
 

@@ -14,7 +14,8 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
 from ltensor.ops.conv_loops import GraphSizes, NativeSizes, PlainSizes, zero_fill
 from ltensor.ops.elementwise import zero_gradient
-from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
+from ltensor.ops.linear import LinearInFirst
+from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.pool_base import as_scalars
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dims_of, set_flags
@@ -128,7 +129,7 @@ def _shape_and_step(neib_shape: Any, neib_step: Any) -> list[Variable]:
     return [*shape, *step]
 
 
-class Images2Neibs(_Patches, IndexedOp):
+class Images2Neibs(_Patches, LinearInFirst, IndexedOp):
     """Every patch of every channel of every image as a row of a matrix."""
 
     ir_name = "images2neibs"
@@ -200,14 +201,8 @@ class Images2Neibs(_Patches, IndexedOp):
         back = JoinNeibs(self.mode)(output_grads[0], dims_of(x), scalars[:2], scalars[2:])
         return [set_flags(back, x.type.broadcastable), *cut]
 
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
 
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
-
-
-class JoinNeibs(_Patches, DeclaredOp):
+class JoinNeibs(_Patches, LinearInFirst):
     """Images as the sums of patches: the transpose of `Images2Neibs`."""
 
     kind = "kernel"
@@ -282,12 +277,6 @@ class JoinNeibs(_Patches, DeclaredOp):
             return [zero_gradient(neibs), *cut]
         back = Images2Neibs(self.mode)(output_grads[0], *scalars[4:])
         return [set_flags(back, neibs.type.broadcastable), *cut]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
 
 
 def images2neibs(

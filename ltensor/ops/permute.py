@@ -13,11 +13,12 @@ from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type, tensor_type
 from ltensor.ops.elementwise import broadcast_rank, fit_gradient, zero_gradient
-from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
+from ltensor.ops.linear import LinearInFirst
+from ltensor.ops.opdef import Declaration, Sample, declare
 from ltensor.ops.samples import draw
 
 
-class PermuteRowElements(DeclaredOp):
+class PermuteRowElements(LinearInFirst):
     """``out[..., i] = x[..., y[..., i]]``, or the reverse; leading axes broadcast."""
 
     __props__ = ("inverse",)
@@ -49,7 +50,8 @@ class PermuteRowElements(DeclaredOp):
         x = np.broadcast_to(x, (*lead, x.shape[-1]))
         y = np.broadcast_to(y, (*lead, y.shape[-1])).astype("int64")
         if y.size and (y.min() < 0 or y.max() >= x.shape[-1]):
-            raise IndexError("permute_row_elements: index out of bounds")
+            wrong = y[(y < 0) | (y >= x.shape[-1])].flat[0]
+            raise IndexError(f"index {wrong} is out of bounds for size {x.shape[-1]}")
         if self.inverse:
             out = np.zeros(x.shape, x.dtype)
             np.put_along_axis(out, y, x, axis=-1)
@@ -88,7 +90,7 @@ class PermuteRowElements(DeclaredOp):
             with b.loop(length) as loop:
                 place = b.cast(b.load(y, [*rows[1], loop.index]), "int64")
                 inside = b.and_(b.ge(place, 0), b.lt(place, length))
-                b.guard(inside, "index")
+                b.guard(inside, "index", (place, length))
                 place = b.select(inside, place, 0)
                 if self.inverse:
                     value = b.load(x, [*rows[0], loop.index])
@@ -101,9 +103,6 @@ class PermuteRowElements(DeclaredOp):
     def _dtype(k: Any) -> str:
         return str(k.node.outputs[0].type.dtype)
 
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], [False]]
-
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, y = inputs
         if dt.is_discrete(x.type.dtype):
@@ -112,9 +111,6 @@ class PermuteRowElements(DeclaredOp):
             back = PermuteRowElements(not self.inverse)(output_grads[0], y)
             gradient = fit_gradient(back, x)
         return [gradient, disconnected_type.make_variable()]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], inputs[1])]
 
 
 def _check_shapes(node: Apply, x: Sequence[int], y: Sequence[int]) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor, constant, constant_value
+from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
-from ltensor.ir.types import disconnected_type, tensor_type
-from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
+from ltensor.ops.opdef import Declaration, Sample, declare
+from ltensor.ops.uniform_draw import UniformDraw, as_sizes
 
 #: elements made of one block of four words
 PER_BLOCK = {"float32": 4, "float64": 2}
@@ -25,34 +24,21 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
-class PhiloxUniform(DeclaredOp):
+class PhiloxUniform(UniformDraw):
     """Uniform draws in [0, 1): from (state, sizes...) the new state and the sample."""
 
-    __props__ = ("dtype", "ndim")
-    kind = "kernel"
     ir_name = "philox_uniform"
 
     def __init__(self, dtype: str, ndim: int) -> None:
         if dtype not in PER_BLOCK:
             raise TypeError(f"Philox draws float32 and float64, not {dtype}")
-        self.dtype = dtype
-        self.ndim = int(ndim)
+        super().__init__(dtype, ndim)
 
     def make_node(self, state: Any, *sizes: Any) -> Apply:
         state = as_tensor(state)
         if state.type.dtype != "int64" or state.type.ndim != 1:
             raise TypeError(f"the state of a Philox draw is an int64 vector, not {state.type}")
-        variables = [as_tensor(s) for s in sizes]
-        if len(variables) != self.ndim:
-            raise ValueError(f"a draw of {self.ndim} dimensions got {len(variables)} sizes")
-        shape: list[int | None] = []
-        for v in variables:
-            if v.type.ndim or not dt.is_integer(v.type.dtype):
-                raise TypeError("the size of a draw must be integers", v)
-            known = constant_value(v)
-            shape.append(None if known is None or int(known) < 0 else int(known))
-        sample = tensor_type(self.dtype, tuple(shape)).make_variable()
-        return Apply(self, [state, *variables], [state.type.make_variable(), sample])
+        return self.draw(state, sizes)
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         key, counter = (int(v) for v in inputs[0])
@@ -70,22 +56,11 @@ class PhiloxUniform(DeclaredOp):
         output_storage[0][0] = np.array([key, counter + blocks], "int64")
         output_storage[1][0] = drawn.reshape(-1)[:count].reshape(shape)
 
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        from ltensor.ops.cast import cast
-
-        return [shapes[0], tuple(cast(s, "int64") for s in node.inputs[1:])]
-
     def lower(self, k: Any) -> None:
         b = k.b
         old = k.operand(0)
         k.check(b.eq(old.dims[0], 2), "random_state", (old.dims[0], b.const(1)))
-        dims = list(k.block.dims(k.node.outputs[1]))
-        total: Any = b.const(1.0, "float64")
-        for size in dims:
-            k.check(b.ge(size, 0), "negative_size", (size,))
-            total = b.mul(total, b.cast(size, "float64"))
-        if total.op != "const" or total.attr > 2.0**46:
-            k.check(b.le(total, 2.0**46), "random_size")
+        dims = self.checked_dims(k)
         count = b.size(dims)
         key, counter = b.load(old, (0,)), b.load(old, (1,))
         target = k.output(1, dims) if dims else b.temporary(self.dtype, (b.const(1),))
@@ -102,15 +77,6 @@ class PhiloxUniform(DeclaredOp):
         new = k.output(0, (b.const(2),))
         b.store(new, (0,), key)
         b.store(new, (1,), b.add(counter, blocks))
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True, False], *[[False, False] for _ in node.inputs[1:]]]
-
-    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: Any) -> list[Any]:
-        return [disconnected_type.make_variable() for _ in inputs]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None, None]
 
 
 def _cipher(key: int, counters: np.ndarray) -> np.ndarray:
@@ -132,7 +98,7 @@ def _cipher(key: int, counters: np.ndarray) -> np.ndarray:
 
 def philox_uniform(state: Any, sizes: Sequence[Any], dtype: str) -> list[Variable]:
     """The state after a draw, and the draw."""
-    given = [constant(int(s), dtype="int64") if isinstance(s, int) else s for s in sizes]
+    given = as_sizes(sizes)
     return PhiloxUniform(dtype, len(given))(state, *given)
 
 

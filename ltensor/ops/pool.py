@@ -18,7 +18,7 @@ from ltensor.ops import pool_loops
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.linalg import convert_into
 from ltensor.ops.opdef import Declaration, Sample, declare, new_tensor, output_like
-from ltensor.ops.pool_base import MODES, PoolOp, as_scalars, check_same, wide_number, work_dtype
+from ltensor.ops.pool_base import MODES, PoolOp, as_scalars, check_same, wide_number
 from ltensor.ops.pool_loops import smallest
 from ltensor.ops.pool_pixels import Around, by_pixels, gather
 from ltensor.ops.samples import draw
@@ -92,7 +92,7 @@ class Pool(PoolOp):
                 wide = (
                     "int64"
                     if average and dt.is_discrete(str(x.dtype))
-                    else work_dtype(str(x.dtype))
+                    else dt.work_dtype(str(x.dtype))
                 )
                 value = part.sum(axis=axes, dtype=wide)
                 if average:
@@ -108,7 +108,7 @@ class Pool(PoolOp):
         b, x, out = k.b, k.operand(0), k.output(0)
         frame = self.frame(k, x, out.dims, 1)
         average = self.mode.startswith("average")
-        work = work_dtype(x.dtype)
+        work = dt.work_dtype(x.dtype)
         if average and dt.is_discrete(x.dtype):
             work = "int64"
         low = b.const(smallest(work) if self.mode == "max" else 0, work)
@@ -254,7 +254,7 @@ class DownsampleFactorMaxGradGrad(PoolOp):
         out = k.output(0)
         frame = self.frame(k, x, maxout.dims, 3)
         check_same(k, x, gz)
-        work = work_dtype(out.dtype)
+        work = dt.work_dtype(out.dtype)
 
         def reduced(place: list[Any], inner: bool) -> None:
             top = b.load(maxout, place)
@@ -311,7 +311,7 @@ class AveragePoolGrad(PoolOp):
         gz = inputs[0]
         lead = gz.ndim - self.ndim
         sizes = [int(v) for v in inputs[1 : 1 + self.ndim]]
-        work = work_dtype(str(gz.dtype))
+        work = dt.work_dtype(str(gz.dtype))
         result = np.zeros((*gz.shape[:lead], *sizes), work)
         for place, cut, padded in self.windows(sizes, gz.shape[lead:], inputs, 1 + self.ndim):
             share = gz[_at(place)].astype(work)
@@ -325,7 +325,7 @@ class AveragePoolGrad(PoolOp):
 
     def lower(self, k: Any) -> None:
         b, gz, result = k.b, k.operand(0), k.output(0)
-        work = work_dtype(gz.dtype)
+        work = dt.work_dtype(gz.dtype)
         out = result if result.dtype == work else b.temporary(work, result.dims)
         frame = self.frame(k, out, gz.dims, 1 + self.ndim)
 

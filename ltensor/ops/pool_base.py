@@ -17,11 +17,6 @@ from ltensor.ops.pool_loops import Frame
 MODES = ("max", "sum", "average_inc_pad", "average_exc_pad")
 
 
-def work_dtype(dtype: str) -> str:
-    """The dtype that sums of pixels are computed in."""
-    return "float32" if dtype == "float16" else dtype
-
-
 def as_scalars(value: Any, count: int, what: str) -> list[Variable]:
     """``count`` int64 scalars of an int, a sequence or an int vector."""
     from ltensor.ops.cast import cast

@@ -159,11 +159,11 @@ def tile(x: Any, reps: Any, ndim: int | None = None) -> Variable:
 
 def _aligned_counts(reps: Variable, ndim: int) -> list[Variable]:
     """The elements of a vector of unknown length after as many ones as make ``ndim`` of them."""
-    from ltensor.ops.control import assert_op
+    from ltensor.ops.control import Assert
     from ltensor.ops.indexing import getitem
 
     missing = sub(constant(ndim, dtype="int64"), shape_i(reps, 0))
-    missing = assert_op(missing, ge(missing, 0))
+    missing = Assert(f"tile: reps has more than {ndim} entries")(missing, ge(missing, 0))
     places = [sub(constant(axis, dtype="int64"), missing) for axis in range(ndim)]
     one = constant(1, dtype=reps.type.dtype)
     return [switch(lt(k, 0), one, getitem(reps, maximum(k, 0))) for k in places]

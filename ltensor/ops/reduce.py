@@ -378,12 +378,13 @@ def _accumulator(x: Any, acc_dtype: Any) -> str | None:
     """
     if acc_dtype is None:
         return None
-    own, wanted = as_tensor(x).type.dtype, dt.normalize(acc_dtype)
+    x = as_tensor(x)
+    own, wanted = x.type.dtype, dt.normalize(acc_dtype)
     widens = dt.is_discrete(own) and not dt.is_discrete(wanted)
     if widens or dt.upcast(own, wanted) == wanted:
         return wanted
     raise TypeError(
-        f"cannot accumulate elements of dtype {own} in {wanted}: precision would be lost. "
+        f"cannot accumulate elements of {x} (dtype {own}) in {wanted}: precision would be lost. "
         "Cast the operand first if you do not mind."
     )
 

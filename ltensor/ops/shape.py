@@ -13,6 +13,7 @@ from ltensor.ir.build import as_tensor, constant, constant_value
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType, disconnected_type, tensor_type
 from ltensor.ops import batching
+from ltensor.ops.linear import LinearInFirst
 from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 
@@ -216,7 +217,7 @@ def _pad(value: Variable, order: Sequence[Any]) -> Variable:
 build.rank_hook = _pad
 
 
-class Reshape(DeclaredOp):
+class Reshape(LinearInFirst):
     """The same elements in C order under another shape, given as an int vector."""
 
     __props__ = ("ndim",)
@@ -300,14 +301,6 @@ class Reshape(DeclaredOp):
         back = reshape(g, dims_of(x), ndim=x.type.ndim)
         back = restore_flags(back, x)
         return [back, *[disconnected_type.make_variable() for _ in sizes]]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        if eval_points[0] is None:
-            return [None]
-        return [self(eval_points[0], *inputs[1:])]
 
 
 def split_sizes(vector: Variable, count: int) -> list[Variable]:

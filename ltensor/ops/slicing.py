@@ -136,12 +136,18 @@ def smaller(a: Any, b: Any) -> Any:
 
 def never_negative(value: Any, depth: int = 4) -> bool:
     """Whether a size expression is known not to be negative."""
+    dtype = value.type.dtype if isinstance(value, Variable) else "int64"
+    if dtype.startswith("uint"):
+        return True
+    if dtype != "int64" and not (dtype.startswith("int") and value.owner is None):
+        # no size: part of a number may be lost in `_int`, and sums of small numbers overflow
+        return False
     known = _int(value)
     if known is not None:
         return known >= 0
     owner = getattr(value, "owner", None)
     if owner is None or depth == 0:
-        return isinstance(value, Variable) and value.type.dtype.startswith("uint")
+        return False
     how = getattr(owner.op, "natural", "")
     if how == "any":
         return any(never_negative(v, depth - 1) for v in owner.inputs)

@@ -22,11 +22,6 @@ from ltensor.ops.samples import draw
 from ltensor.ops.shape import dimshuffle
 
 
-def work_dtype(dtype: str) -> str:
-    """The dtype in which rows are computed: float16 in float32."""
-    return "float32" if dtype == "float16" else dtype
-
-
 def as_rows(x: Any) -> Variable:
     """``x`` as a matrix of rows; a vector becomes one row.
 
@@ -114,7 +109,7 @@ def rows(k: Any, view: Any) -> Iterator[RowLoops]:
     """A loop over the rows of a matrix."""
     n, m = view.dims
     with k.b.loop(n, parallel=True, label=str(k.node.op)) as loop:
-        yield RowLoops(k.b, loop.index, m, work_dtype(view.dtype))
+        yield RowLoops(k.b, loop.index, m, dt.work_dtype(view.dtype))
 
 
 class _RowOp(DeclaredOp):
@@ -137,7 +132,7 @@ class _RowOp(DeclaredOp):
 
 def _stable(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows less their maxima in the working dtype, and the exponentials of those."""
-    wide = x.astype(work_dtype(str(x.dtype)))
+    wide = x.astype(dt.work_dtype(str(x.dtype)))
     if wide.shape[1] == 0:
         return wide, wide
     shifted = wide - wide.max(axis=1, keepdims=True)
@@ -209,7 +204,7 @@ class SoftmaxGrad(DeclaredOp):
         return [shapes[1]]
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        wide = work_dtype(str(inputs[1].dtype))
+        wide = dt.work_dtype(str(inputs[1].dtype))
         g, s = (v.astype(wide) for v in inputs)
         result = (g - (g * s).sum(axis=1, keepdims=True)) * s
         output_storage[0][0] = result.astype(inputs[1].dtype)
@@ -286,7 +281,7 @@ class LogSumExp(DeclaredOp):
         return [shapes[0][:1]]
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        x = inputs[0].astype(work_dtype(str(inputs[0].dtype)))
+        x = inputs[0].astype(dt.work_dtype(str(inputs[0].dtype)))
         top = x.max(axis=1, initial=-np.inf)
         with np.errstate(all="ignore"):
             # an infinite maximum must not be subtracted from itself

@@ -28,8 +28,20 @@ from ltensor.ops.sort_rows import DTYPES, sort_rows
 
 
 def comes_before(b: Any, x: Any, y: Any) -> Any:
-    """Whether ``x`` is to stand strictly before ``y``: smaller, or a number before a NaN."""
-    if not dt.is_float(x.dtype) and not dt.is_complex(x.dtype):
+    """Whether ``x`` is to stand strictly before ``y``: smaller, or a number before a NaN.
+
+    Complex numbers stand as NumPy has them: those without a NaN first, then those whose imaginary
+    part is one, whose real part is one, both; within each group by real, then by imaginary part.
+    """
+    if dt.is_complex(x.dtype):
+        group, other = (
+            b.add(b.mul(b.cast(b.isnan(z.re), "int64"), 2), b.cast(b.isnan(z.im), "int64"))
+            for z in (x, y)
+        )
+        tie = b.or_(b.eq(x.re, y.re), b.isnan(x.re))
+        smaller = b.or_(b.lt(x.re, y.re), b.and_(tie, b.lt(x.im, y.im)))
+        return b.or_(b.lt(group, other), b.and_(b.eq(group, other), smaller))
+    if not dt.is_float(x.dtype):
         return b.lt(x, y)
     return b.or_(b.lt(x, y), b.and_(b.isnan(y), b.not_(b.isnan(x))))
 

@@ -18,7 +18,8 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import disconnected_type
 from ltensor.ops.batch_index import inc_subtensor_rule, subtensor_rule
 from ltensor.ops.elementwise import fit_gradient, zero_gradient
-from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
+from ltensor.ops.linear import LinearInFirst, LinearInTwo
+from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.slicing import (
     FULL,
@@ -125,7 +126,7 @@ def check_bounds(
         e.check(inside, "index", node, (value, size, *shown), (axis,), shapes_at=2)
 
 
-class Subtensor(IndexedOp):
+class Subtensor(LinearInFirst, IndexedOp):
     """A part of an array: ints and slices. A strided view where one is wanted."""
 
     __props__ = ("idx_list",)
@@ -193,9 +194,6 @@ class Subtensor(IndexedOp):
             result.append(e.add(start, e.mul(next(rest), step)))
         return [*result, *rest]
 
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], *[[False] for _ in node.inputs[1:]]]
-
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, *scalars = inputs
         (g,) = output_grads
@@ -203,9 +201,6 @@ class Subtensor(IndexedOp):
         if dt.is_discrete(x.type.dtype):
             return [zero_gradient(x), *rest]
         return [IncSubtensor(self.idx_list)(zeros_for(x, g), g, *scalars), *rest]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        return [None if eval_points[0] is None else self(eval_points[0], *inputs[1:])]
 
 
 def zeros_for(x: Variable, g: Variable) -> Variable:
@@ -215,7 +210,7 @@ def zeros_for(x: Variable, g: Variable) -> Variable:
     return zeros_like(x, dtype=dt.upcast(x.type.dtype, g.type.dtype))
 
 
-class IncSubtensor(DeclaredOp):
+class IncSubtensor(LinearInTwo):
     """``x`` with ``y`` added to ``x[index]``, or put there (``set_instead_of_inc``)."""
 
     __props__ = ("idx_list", "inplace", "set_instead_of_inc")
@@ -270,12 +265,6 @@ class IncSubtensor(DeclaredOp):
     def may_fail(self, node: Apply, known: Any = None) -> bool:
         return _may_be_outside(self.idx_list, node.inputs[0])
 
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        return [tuple(shapes[0])]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], [True], *[[False] for _ in node.inputs[2:]]]
-
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, y, *scalars = inputs
         (g,) = output_grads
@@ -288,17 +277,6 @@ class IncSubtensor(DeclaredOp):
             zero = constant(0, dtype=g.type.dtype)
             to_x = IncSubtensor(self.idx_list, set_instead_of_inc=True)(g, zero, *scalars)
         return [to_x, to_y, *rest]
-
-    def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
-        from ltensor.ops.alloc import zeros_like
-
-        if eval_points[0] is None and eval_points[1] is None:
-            return [None]
-        moved = [
-            zeros_like(v) if e is None else e
-            for v, e in zip(inputs[:2], eval_points[:2], strict=True)
-        ]
-        return [self(*moved, *inputs[2:])]
 
     # -------------------------------------------------------------------- lowering
 

@@ -15,6 +15,7 @@ import ast
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,10 @@ from ltensor.ir.graph import Apply
 MOST_ROUNDS = 12
 
 _PASSES: dict[str, Pass] = {}
+
+#: of the pipeline that is running: regions on which a pass with these options had nothing to do.
+#: Most passes of a round find the bodies of loops as they left them.
+_idle: ContextVar[dict[Any, Function] | None] = ContextVar("idle", default=None)
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,21 @@ class Pass:
     def __call__(self, function: Function, **options: Any) -> Function:
         """Run the pass, on regions too."""
         if self.regions:
-            function = map_regions(function, lambda region: self(region, **options))
+            function = map_regions(function, lambda region: self._region(region, options))
         return self.run(function, **options)
+
+    def _region(self, region: Function, options: dict[str, Any]) -> Function:
+        """Run the pass on a region unless it is known to have nothing to do there."""
+        idle = _idle.get()
+        if idle is None:
+            return self(region, **options)
+        key = self.name, repr(options), id(region)
+        if key not in idle:
+            after = self(region, **options)
+            if after is region:
+                idle[key] = region  # held: its address stays its own
+            return after
+        return region
 
 
 def register(run: Callable[..., Function], *, name: str = "", regions: bool = True) -> Any:
@@ -278,6 +296,17 @@ def run_pipeline(
     report = Report(function)
     if verify:
         _verify(function, "the input")
+    before = _idle.set({})
+    try:
+        _run_steps(steps, report, verify, snapshots)
+    finally:
+        _idle.reset(before)
+    return report
+
+
+def _run_steps(
+    steps: Sequence[Step | Group], report: Report, verify: bool, snapshots: bool
+) -> None:
     for step in steps:
         if isinstance(step, Step):
             _run_step(step, report, verify, snapshots)
@@ -290,7 +319,6 @@ def run_pipeline(
                     break
             if quiet >= len(step.steps):
                 break
-    return report
 
 
 def _run_step(step: Step, report: Report, verify: bool, snapshots: bool) -> bool:

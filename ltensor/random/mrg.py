@@ -6,7 +6,6 @@ rows of a matrix lie 2**72 steps apart, matrices of successive draws 2**134.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -16,14 +15,15 @@ import numpy as np
 
 from ltensor.config import config
 from ltensor.ir import dtypes as dt
-from ltensor.ir.build import as_tensor, constant, constant_value
+from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Variable
 from ltensor.lowering.rng.mrg import DRAW_JUMP, M1, M2, ROW_JUMP, Matrix
-from ltensor.ops.arithmetic import add, int_div, mod, mul, sub, true_div
+from ltensor.ops.arithmetic import add, mul, sub, true_div
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import lt
 from ltensor.ops.mrg import ChoiceFromUniform, MultinomialFromUniform, mrg_uniform
-from ltensor.ops.shape import reshape, shape_i, split_sizes, vector_length
+from ltensor.ops.shape import reshape, shape_i
+from ltensor.random.arguments import halved, parameters, product, sizes_of
 from ltensor.random.normal import box_muller, truncated_box_muller
 from ltensor.shared import shared
 
@@ -97,73 +97,6 @@ def guess_n_streams(size: Any, warn: bool = False) -> int:
             stacklevel=3,
         )
     return FULL
-
-
-def sizes_of(size: Any, ndim: int | None) -> list[Variable]:
-    """The sizes of a draw as scalars.
-
-    Raises
-    ------
-    ValueError
-        If ``size`` is no size.
-    """
-    if isinstance(size, Variable):
-        if size.type.ndim == 0:
-            size = [size]
-        elif size.type.ndim > 1:
-            raise ValueError("a variable must have 1 dimension to be a size", size)
-    elif isinstance(size, (int, np.integer)) and not isinstance(size, bool):
-        size = (int(size),)
-    elif isinstance(size, np.ndarray) and size.ndim == 1:
-        size = tuple(size.tolist())
-    elif not isinstance(size, (tuple, list)):
-        raise ValueError("size must be an int, a tuple, a list or a variable", size)
-    if isinstance(size, Variable):
-        if not dt.is_integer(size.type.dtype):
-            raise ValueError("size must be a vector of integers", size)
-        length = vector_length(size) if ndim is None else int(ndim)
-        if length is None:
-            raise ValueError(f"the length of the size {size} is not known: give ndim= as well")
-        return split_sizes(size, length)
-    result = []
-    for item in size:
-        if isinstance(item, Variable):
-            if item.type.ndim or not dt.is_integer(item.type.dtype):
-                raise ValueError("a size must be an integer scalar", item)
-            result.append(item)
-        elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-            if item <= 0:
-                raise ValueError("a size must be positive", size)
-            result.append(constant(int(item), dtype="int64"))
-        else:
-            raise ValueError("only integers and integer scalars are allowed in a size", item)
-    if ndim is not None and ndim != len(result):
-        raise ValueError(f"ndim = {ndim}, but size {size} has {len(result)} entries")
-    return result
-
-
-def product(sizes: Sequence[Variable]) -> Variable:
-    """The number of elements, a constant if all sizes are."""
-    known = [constant_value(size) for size in sizes]
-    if all(value is not None for value in known):
-        return constant(math.prod(int(v) for v in known if v is not None), dtype="int64")
-    total: Variable = constant(1, dtype="int64")
-    for number, size in enumerate(sizes):
-        wide = cast(size, "int64")
-        total = wide if number == 0 else mul(total, wide)
-    return total
-
-
-def halved(count: Variable) -> tuple[Variable, Variable]:
-    """``count`` rounded up to an even number (itself if it is known to be one), and half of it."""
-    known = constant_value(count)
-    if known is not None:
-        half = (int(known) + 1) // 2
-        even = count if int(known) % 2 == 0 else constant(2 * half, dtype="int64")
-        return even, constant(half, dtype="int64")
-    two = constant(2, dtype="int64")
-    even = add(count, mod(count, two))
-    return even, int_div(even, two)
 
 
 # ------------------------------------------------------------------------- the streams
@@ -298,13 +231,7 @@ class MRG_RandomStreams:
             How many streams; by default it depends on ``size`` if that is of plain ints.
         """
         _refuse(kwargs)
-        low, high = as_tensor(low), as_tensor(high)
-        dtype = (
-            dt.upcast(str(config.floatX), low.type.dtype, high.type.dtype)
-            if dtype is None
-            else dt.normalize(dtype)
-        )
-        low, high = cast(low, dtype), cast(high, dtype)
+        low, high, dtype = parameters(low, high, dtype)
         u = self._draw(size, ndim, dtype, nstreams)
         result: Any = add(mul(u, sub(high, low)), low)
         if u.type.broadcastable != result.type.broadcastable:
@@ -357,13 +284,7 @@ class MRG_RandomStreams:
             another order, as Theano does).
         """
         sizes = sizes_of(size, ndim)
-        avg, std = as_tensor(avg), as_tensor(std)
-        dtype = (
-            dt.upcast(str(config.floatX), avg.type.dtype, std.type.dtype)
-            if dtype is None
-            else dt.normalize(dtype)
-        )
-        avg, std = cast(avg, dtype), cast(std, dtype)
+        avg, std, dtype = parameters(avg, std, dtype)
         wanted = product(sizes)
         even, half = halved(wanted)
         u = self.uniform((even,), dtype=dtype, nstreams=nstreams, **kwargs)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ltensor.config import config
-from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Variable
 from ltensor.ops.arithmetic import add, mul, sub
@@ -19,7 +17,7 @@ from ltensor.ops.cast import cast
 from ltensor.ops.compare import lt
 from ltensor.ops.philox import philox_uniform
 from ltensor.ops.shape import reshape
-from ltensor.random.mrg import halved, product, sizes_of
+from ltensor.random.arguments import halved, parameters, product, sizes_of
 from ltensor.random.normal import box_muller
 from ltensor.shared import shared
 
@@ -89,7 +87,7 @@ class PhiloxStreams:
         dtype: Any = None,
     ) -> Any:
         """Uniform draws in [low, high)."""
-        low, high, dtype = _operands(low, high, dtype)
+        low, high, dtype = parameters(low, high, dtype)
         u = self._draw(sizes_of(size, ndim), dtype)
         return add(mul(u, sub(high, low)), low)
 
@@ -102,7 +100,7 @@ class PhiloxStreams:
         dtype: Any = None,
     ) -> Any:
         """Normal draws of mean ``avg`` and deviation ``std``."""
-        avg, std, dtype = _operands(avg, std, dtype)
+        avg, std, dtype = parameters(avg, std, dtype)
         sizes = sizes_of(size, ndim)
         count = product(sizes)
         even, half = halved(count)
@@ -116,12 +114,3 @@ class PhiloxStreams:
     def bernoulli(self, size: Any = (), p: Any = 0.5, dtype: Any = "int64") -> Any:
         """Ones with probability ``p``, else zeros."""
         return cast(lt(self.uniform(size), as_tensor(p)), dtype)
-
-
-def _operands(a: Any, b: Any, dtype: Any) -> tuple[Variable, Variable, str]:
-    a, b = as_tensor(a), as_tensor(b)
-    if dtype is None:
-        name = dt.upcast(str(config.floatX), a.type.dtype, b.type.dtype)
-    else:
-        name = dt.normalize(dtype)
-    return cast(a, name), cast(b, name), name

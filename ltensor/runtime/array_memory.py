@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ltensor.lowering.cpu import block_pool
+from ltensor.lowering.cpu.placeholders import filled
 from ltensor.runtime import layout
 
 #: results of fewer bytes are left to NumPy
@@ -184,16 +185,17 @@ def module_text(dtypes: tuple[str, ...]) -> str:
     sizes: dict[int, int] = {np.dtype(d).num: np.dtype(d).itemsize for d in dtypes}
     count = max(sizes) + 1
     table = ", ".join(f"i8 {sizes.get(k, 0)}" for k in range(count))
-    text = _TEXT
-    for word, number in (
-        ("LEAST", LEAST_BYTES),
-        ("FLAGS,", f"{_FLAGS},"),
-        ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
-        ("ARRAY_HANDLER", ARRAY_HANDLER),
-        ("OWNS", layout.OWNS_DATA),
-        ("TYPES", count),
-    ):
-        text = text.replace(word, str(number))
+    text = filled(
+        _TEXT,
+        (
+            ("LEAST", LEAST_BYTES),
+            ("FLAGS,", f"{_FLAGS},"),
+            ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
+            ("ARRAY_HANDLER", ARRAY_HANDLER),
+            ("OWNS", layout.OWNS_DATA),
+            ("TYPES", count),
+        ),
+    )
     return (
         f"@lt_item_sizes = internal constant [{count} x i8] [{table}]\n"
         "@lt_array_handler = global ptr null\n" + text

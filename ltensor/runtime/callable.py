@@ -1,11 +1,11 @@
 """Python objects that run native code when called (layer 4).
 
-Calling an instance of `NativeCallable` jumps straight to the JITted entry stored in it, by
-CPython's vectorcall protocol; the entry gets the instance itself as first argument. Whatever the
-entry does not take (keywords, conversions, wrong types) it hands to the method ``_call_slow``,
-run-time errors to ``_raise_error``.
+Calling an instance of `NativeCallable` jumps straight to native code, ``lt_enter``, by CPython's
+vectorcall protocol; that gets the instance itself as first argument, and from it the entry of its
+function. Whatever it does not take (keywords, conversions, wrong types) it hands to the method
+``_call_slow``, run-time errors to ``_raise_error``.
 
-Note [A slot for the entry]. The address must lie in the instance, in a field that the garbage
+Note [A slot for the call]. The address must lie in the instance, in a field that the garbage
 collector does not take for an object. ``__slots__`` cannot give one, so the base type is made by
 ``PyType_FromSpec`` with the documented member ``__vectorcalloffset__`` (CPython 3.9 and later). A
 null address makes CPython use ``__call__``.
@@ -18,9 +18,9 @@ of the same call. So the flag is set in the type object, after `layout.probe` ha
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NoReturn
+from typing import Any
 
-from ltensor.runtime import layout, signature
+from ltensor.runtime import layout, signature, support
 
 __all__ = ["NativeCallable", "make_builtin"]
 
@@ -28,8 +28,9 @@ _METH_FASTCALL_KEYWORDS = 0x82
 _TPFLAGS_DEFAULT_BASETYPE = 1 << 18 | 1 << 10
 _PY_TP_CALL, _PY_TP_MEMBERS = 50, 72
 _T_ULONGLONG, _T_PYSSIZET, _READONLY = 18, 19, 1
-_ENTRY_OFFSET = 16
-_ADDRESS = "_entry_address"
+_CALL_OFFSET = 16
+_CALL = "_call_address"
+_ENTRY = "_entry_address"
 _SIGNATURE = "_signature_address"
 
 
@@ -70,10 +71,11 @@ _immortal: list[object] = []
 
 
 def _make_native_base() -> type:
-    """Create the type with fields for entry and signature.  See Note [A slot for the entry]."""
-    members = (_MemberDef * 4)(
-        _MemberDef(b"__vectorcalloffset__", _T_PYSSIZET, _ENTRY_OFFSET, _READONLY, None),
-        _MemberDef(_ADDRESS.encode(), _T_ULONGLONG, _ENTRY_OFFSET, 0, None),
+    """Create the type with its three fields.  See Note [A slot for the call]."""
+    members = (_MemberDef * 5)(
+        _MemberDef(b"__vectorcalloffset__", _T_PYSSIZET, _CALL_OFFSET, _READONLY, None),
+        _MemberDef(_CALL.encode(), _T_ULONGLONG, _CALL_OFFSET, 0, None),
+        _MemberDef(_ENTRY.encode(), _T_ULONGLONG, signature.ENTRY_OFFSET, 0, None),
         _MemberDef(_SIGNATURE.encode(), _T_ULONGLONG, signature.OFFSET, 0, None),
         _MemberDef(),
     )
@@ -85,7 +87,7 @@ def _make_native_base() -> type:
     )
     spec = _Spec(
         b"ltensor.runtime.callable._NativeBase",
-        signature.OFFSET + 8,
+        signature.ENTRY_OFFSET + 8,
         0,
         _TPFLAGS_DEFAULT_BASETYPE | layout.FLAG_VECTORCALL,
         slots,
@@ -98,11 +100,11 @@ def _make_native_base() -> type:
 
 
 def _set_vectorcall_flag(cls: type) -> bool:
-    """Give *cls* the flag if its instances keep the entry where CPython will look for it."""
+    """Give *cls* the flag if its instances keep the address where CPython will look for it."""
     at = id(cls)
     offset = ctypes.c_int64.from_address(at + layout.TYPE_VECTORCALL_OFFSET)
     flags = ctypes.c_uint64.from_address(at + layout.TYPE_FLAGS)
-    if offset.value != _ENTRY_OFFSET or flags.value != cls.__flags__:
+    if offset.value != _CALL_OFFSET or flags.value != cls.__flags__:
         return False
     flags.value |= layout.FLAG_VECTORCALL
     return True
@@ -135,8 +137,8 @@ class NativeCallable(_Base):
         """Run the call in Python: convert arguments, raise the proper errors."""
         raise NotImplementedError(f"{type(self).__name__} has no native entry and no slow path")
 
-    def _raise_error(self, record: tuple[int, ...], args: tuple[Any, ...]) -> NoReturn:
-        """Raise the exception for a core that failed.
+    def _raise_error(self, record: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+        """Raise the exception for a core that failed, or run it once more and return its result.
 
         Parameters
         ----------
@@ -164,13 +166,15 @@ class NativeCallable(_Base):
             return False
         self._keepalive = (*getattr(self, "_keepalive", ()), keepalive, known)
         setattr(self, _SIGNATURE, 0 if known is None else known.address)
-        setattr(self, _ADDRESS, address)
+        setattr(self, _ENTRY, address)
+        # last: from here on calls read the others
+        setattr(self, _CALL, support.address("lt_enter"))
         return True
 
     def _remove_entry(self) -> None:
         """Let calls go to `_call_slow` again."""
         if _is_native:
-            setattr(self, _ADDRESS, 0)
+            setattr(self, _CALL, 0)
 
     def __getstate__(self) -> dict[str, Any]:
         # Code addresses mean nothing in another process, nor in a copy that does not own the code.
@@ -184,12 +188,12 @@ class NativeCallable(_Base):
 _is_native = _Base is not object and _set_vectorcall_flag(NativeCallable)
 
 
-def make_builtin(address: int, owner: NativeCallable, name: str, doc: str = "") -> Any:
-    """Wrap an entry as a builtin function (what ``len`` is).
+def make_builtin(owner: NativeCallable, name: str, doc: str = "") -> Any:
+    """Wrap a callable that has an entry as a builtin function (what ``len`` is).
 
-    The entry gets *owner* as its first argument, which must keep the code alive.
     `NativeCallable` needs no such wrapper; this is for a bare function.
     """
+    address = getattr(owner, _CALL)
     definition = _MethodDef(name.encode(), address, _METH_FASTCALL_KEYWORDS, doc.encode())
     # CPython reads the definition when it frees the function object: it stays for good.
     _immortal.append(definition)

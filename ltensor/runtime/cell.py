@@ -12,6 +12,10 @@ nothing is copied. Somebody who borrowed the array, or lent it, sees it change a
 Note [Nothing in between]. Words and array change in native code only, once there is any: it runs no
 bytecode, so neither another thread nor a signal sees words that point to an array that is gone. The
 array is held by a list, which native code can change by Python's public functions.
+
+Note [Overtaken]. A call whose code is yet to be compiled waits for Python, and another thread may
+run meanwhile. New values are not written if any shared variable was since the call began: it is
+made again (`ltensor.lowering.commit`), so that no update is lost.
 """
 
 from __future__ import annotations
@@ -23,9 +27,10 @@ from typing import Any, Final
 import numpy as np
 
 from ltensor.lowering import update_record
-from ltensor.runtime import layout
+from ltensor.lowering.cpu.placeholders import filled
+from ltensor.runtime import apart, layout
 
-__all__ = ["EXPORTS", "Cell", "copied", "keep", "module_text", "set_natively"]
+__all__ = ["EXPORTS", "Cell", "changes_address", "copied", "keep", "module_text", "set_natively"]
 
 #: words in front of the address: the list, the rank, NumPy's number of the dtype
 _HEAD: Final = 3
@@ -41,48 +46,6 @@ EXPORTS: Final = (
 
 _TEXT = r"""
 declare void @PyErr_Clear()
-
-; Whether the parts of memory (begin, end) of which the first %written are written are apart from
-; all others.
-define i1 @lt_apart(ptr %spans, i64 %written, i64 %count) nounwind {
-start:
-  br label %outer
-outer:
-  %i = phi i64 [ 0, %start ], [ %j.first, %next ]
-  %i.more = icmp slt i64 %i, %written
-  br i1 %i.more, label %one, label %good
-one:
-  %i.twice = shl i64 %i, 1
-  %i.at = getelementptr i64, ptr %spans, i64 %i.twice
-  %i.begin = load i64, ptr %i.at
-  %i.end.at = getelementptr i64, ptr %i.at, i64 1
-  %i.end = load i64, ptr %i.end.at
-  %j.first = add i64 %i, 1
-  br label %inner
-inner:
-  %j = phi i64 [ %j.first, %one ], [ %j.next, %fine ]
-  %j.more = icmp slt i64 %j, %count
-  br i1 %j.more, label %two, label %next
-two:
-  %j.twice = shl i64 %j, 1
-  %j.at = getelementptr i64, ptr %spans, i64 %j.twice
-  %j.begin = load i64, ptr %j.at
-  %j.end.at = getelementptr i64, ptr %j.at, i64 1
-  %j.end = load i64, ptr %j.end.at
-  %before = icmp ule i64 %i.end, %j.begin
-  %behind = icmp ule i64 %j.end, %i.begin
-  %apart = or i1 %before, %behind
-  br i1 %apart, label %fine, label %bad
-fine:
-  %j.next = add i64 %j, 1
-  br label %inner
-next:
-  br label %outer
-good:
-  ret i1 true
-bad:
-  ret i1 false
-}
 
 ; Whether nobody but the list of its cell, and %holds calls that run, knows an array.
 define internal i1 @lt_is_exclusive(ptr %array, i64 %holds) nounwind {
@@ -347,22 +310,22 @@ define void @lt_cell_set(ptr %cell, ptr %array) nounwind {
 
 def module_text() -> str:
     """The part of the support module that changes cells."""
-    text = _TEXT
-    for name, number in (
-        ("ARRAY_DATA", layout.ARRAY_DATA),
-        ("ARRAY_DIMS", layout.ARRAY_DIMS),
-        ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
-        ("OWNS", layout.OWNS_DATA),
-        ("LIST", -_HEAD),
-        ("R_DIMS", update_record.DIMS),
-        ("R_DATA", update_record.DATA),
-        ("R_BLOCK", update_record.BLOCK),
-        ("R_DONE", update_record.DONE),
-        ("R_ARRAY", update_record.ARRAY),
-        ("R_BYTES", update_record.BYTES),
-    ):
-        text = text.replace(name, str(number))
-    return text
+    return apart.TEXT + filled(
+        _TEXT,
+        (
+            ("ARRAY_DATA", layout.ARRAY_DATA),
+            ("ARRAY_DIMS", layout.ARRAY_DIMS),
+            ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
+            ("OWNS", layout.OWNS_DATA),
+            ("LIST", -_HEAD),
+            ("R_DIMS", update_record.DIMS),
+            ("R_DATA", update_record.DATA),
+            ("R_BLOCK", update_record.BLOCK),
+            ("R_DONE", update_record.DONE),
+            ("R_ARRAY", update_record.ARRAY),
+            ("R_BYTES", update_record.BYTES),
+        ),
+    )
 
 
 _native_set: Callable[[int, np.ndarray], None] | None = None
@@ -373,6 +336,15 @@ def set_natively(address: int) -> None:
     global _native_set
     # of the kind that keeps Python's lock
     _native_set = ctypes.PYFUNCTYPE(None, ctypes.c_int64, ctypes.py_object)(address)
+
+
+#: how often shared variables were written; see Note [Overtaken]
+_changes = ctypes.c_int64(0)
+
+
+def changes_address() -> int:
+    """Address of the number of changes of shared variables, an int64 that native code counts up."""
+    return ctypes.addressof(_changes)
 
 
 class Cell:
@@ -411,6 +383,7 @@ class Cell:
 
     def set(self, array: np.ndarray) -> None:
         """Replace the array; the rank must stay.  See Note [Nothing in between]."""
+        _changes.value += 1
         if _native_set is not None and type(array) is np.ndarray:
             _native_set(self.address, array)
             return

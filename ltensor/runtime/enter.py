@@ -1,7 +1,8 @@
 """The entry that all compiled functions share: arguments into the frame, results out (layer 4).
 
-A function's own entry only says which core is to be called and what its arguments must be, in words
-of `SPEC`: so compiling a function does not compile this again. See `ltensor.runtime.entry`.
+A function's own entry is data: which core is to be called, and words that say what its arguments
+must be. The callable holds its address (`ENTRY_OFFSET`), so compiling a function compiles none of
+this again, not even a jump to it. See `ltensor.runtime.entry`.
 Keywords, default values and dicts of results need the callable's signature
 (`ltensor.runtime.signature`); arrays of another layout (strided, Fortran order, misaligned, other
 byte order) or a dtype that upcasts into the wanted one are copied by NumPy for the call.
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ltensor.ir.dtypes import upcast
+from ltensor.lowering.cpu.placeholders import filled
 from ltensor.runtime import layout, scalar_arguments, signature
 
 __all__ = ["INPUT_WORDS", "SPEC_WORDS", "enter_text", "signed"]
@@ -152,9 +154,12 @@ end:
 }
 
 ; The call of a compiled function: check the arguments, call the core, return what it made.
-define ptr @lt_enter(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames, ptr %spec,
-                     ptr %core) nounwind {
+define ptr @lt_enter(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames) nounwind {
 entry:
+  %own.entry.at = getelementptr i8, ptr %self, i64 ENTRY_AT
+  %own.entry = load ptr, ptr %own.entry.at
+  %core = load ptr, ptr %own.entry
+  %spec = getelementptr i64, ptr %own.entry, i64 1
   %record = alloca [RECORD_WORDS x i64], align 64
   ; The top bit says that args[-1] may be overwritten.
   %nargs = and i64 %nargsf, 9223372036854775807
@@ -430,28 +435,30 @@ done:
 
 def enter_text(dtypes: Sequence[str], record_words: int) -> str:
     """Return the functions as LLVM text, for scalars of the dtypes with these numbers."""
-    text = _TEXT
-    for name, number in (
-        ("KINDS", _KINDS),
-        ("RECORD_WORDS", record_words),
-        ("RECORD_BYTES", 8 * record_words),
-        ("SIGNATURE_WORDS", signature.INPUT_WORDS),
-        ("NAME_WORD", signature.NAME_WORD),
-        ("DEFAULT_WORD", signature.DEFAULT_WORD),
-        ("SIGNATURE_AT", signature.OFFSET),
-        ("SPEC_WORDS", SPEC_WORDS),
-        ("INPUT_WORDS", INPUT_WORDS),
-        ("OBJECT_TYPE", layout.OBJECT_TYPE),
-        ("ARRAY_NDIM", layout.ARRAY_NDIM),
-        ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
-        ("ARRAY_DESCR", layout.ARRAY_DESCR),
-        ("ARRAY_DATA", layout.ARRAY_DATA),
-        ("ARRAY_DIMS", layout.ARRAY_DIMS),
-        ("C_CONTIGUOUS_ALIGNED", layout.C_CONTIGUOUS_ALIGNED),
-        ("DESCR_WORD_MASK", signed(layout.DESCR_WORD_MASK)),
-        ("DESCR_WORD_AT", layout.DESCR_WORD),
-    ):
-        text = text.replace(name, str(number))
+    text = filled(
+        _TEXT,
+        (
+            ("KINDS", _KINDS),
+            ("RECORD_WORDS", record_words),
+            ("RECORD_BYTES", 8 * record_words),
+            ("SIGNATURE_WORDS", signature.INPUT_WORDS),
+            ("NAME_WORD", signature.NAME_WORD),
+            ("DEFAULT_WORD", signature.DEFAULT_WORD),
+            ("SIGNATURE_AT", signature.OFFSET),
+            ("ENTRY_AT", signature.ENTRY_OFFSET),
+            ("SPEC_WORDS", SPEC_WORDS),
+            ("INPUT_WORDS", INPUT_WORDS),
+            ("OBJECT_TYPE", layout.OBJECT_TYPE),
+            ("ARRAY_NDIM", layout.ARRAY_NDIM),
+            ("ARRAY_FLAGS", layout.ARRAY_FLAGS),
+            ("ARRAY_DESCR", layout.ARRAY_DESCR),
+            ("ARRAY_DATA", layout.ARRAY_DATA),
+            ("ARRAY_DIMS", layout.ARRAY_DIMS),
+            ("C_CONTIGUOUS_ALIGNED", layout.C_CONTIGUOUS_ALIGNED),
+            ("DESCR_WORD_MASK", signed(layout.DESCR_WORD_MASK)),
+            ("DESCR_WORD_AT", layout.DESCR_WORD),
+        ),
+    )
     return scalar_arguments.module_text(dtypes) + _upcasts(dtypes) + text
 
 

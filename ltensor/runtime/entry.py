@@ -1,10 +1,10 @@
 """The LLVM text of native entries: from Python's arguments to a core function and back (layer 4).
 
-A core is ``define i32 @core(ptr %frame)`` in the same module. The entry checks the arguments,
-writes where their data and sizes are into the frame, calls the core, and returns the arrays that
-the core left in the frame. It runs with the GIL held. What it does not take as it stands goes to
-the callable's method ``_call_slow``, a core that returns non-zero to ``_raise_error`` (see
-`ltensor.runtime.callable`).
+A core is ``define i32 @core(ptr %frame)`` in the same module, an entry what `ltensor.runtime.enter`
+must know to call it. That checks the arguments, writes where their data and sizes are into the
+frame, calls the core, and returns the arrays that the core left in the frame. It runs with the GIL
+held. What it does not take as it stands goes to the callable's method ``_call_slow``, a core that
+returns non-zero to ``_raise_error`` (see `ltensor.runtime.callable`).
 
 Note [The frame]. An array of 64-bit slots in the entry's stack frame, so that threads do not share
 it; `FrameLayout` gives the numbers::
@@ -155,9 +155,8 @@ def entry_text(
     Parameters
     ----------
     name
-        Symbol of the entry: ``define ptr @name(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames)``.
-        It serves a `NativeCallable` and, unchanged, a builtin function with
-        METH_FASTCALL|METH_KEYWORDS.
+        Symbol of the entry, a constant: the address of the core and the words of the signature.
+        `NativeCallable` takes its address.
     inputs, outputs
         The signature; the frame is ``FrameLayout.of(inputs, outputs)``.
     returns
@@ -172,13 +171,8 @@ def entry_text(
     """
     words = _words(inputs, outputs, returns)
     values = ", ".join(f"i64 {signed(word)}" for word in words)
-    return (
-        f"@{name}.spec = internal constant [{len(words)} x i64] [{values}]\n"
-        f"define ptr @{name}(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames) nounwind {{\n"
-        "  %result = tail call ptr @lt_enter(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames, "
-        f"ptr @{name}.spec, ptr @{core})\n"
-        "  ret ptr %result\n}\n"
-    )
+    kind = f"[{len(words)} x i64]"
+    return f"@{name} = constant {{ ptr, {kind} }} {{ ptr @{core}, {kind} [{values}] }}\n"
 
 
 _USED = re.compile(r"@(lt_\w+|Py\w+)")

@@ -13,7 +13,7 @@ from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.cpu import block_pool, jit, libraries, thread_pool
 from ltensor.runtime import entry, support
-from ltensor.runtime.cell import Cell
+from ltensor.runtime.cell import Cell, changes_address
 from ltensor.runtime.chunk_compiler import ChunkCompiler
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def load(
             # a function that calls Python holds the arrays of shared variables itself
             python = any(k in PYTHON for k, _ in entries) or libraries.has_parts(calls)
             table[number] = int(python)
+        elif kind == "changes":
+            table[number] = changes_address()
         elif kind == "arena":
             arena = block_pool.Arena(thing)
             table[number] = arena.address

@@ -12,6 +12,7 @@ import ctypes
 from collections.abc import Sequence
 
 from ltensor.config import config, watch
+from ltensor.lowering.cpu.placeholders import filled
 from ltensor.runtime import layout, signature
 
 __all__ = ["INTEGER_RANGES", "follow_floatx", "module_text"]
@@ -164,19 +165,20 @@ no:
 
 def module_text(dtypes: Sequence[str]) -> str:
     """Return the function as LLVM text, for the dtypes with these numbers."""
-    text = _TEXT
-    for name, number in (
-        ("SIGNATURE_WORDS", signature.INPUT_WORDS),
-        ("RULE_WORD", signature.RULE_WORD),
-        ("SIGNATURE_AT", signature.OFFSET),
-        ("BY_FLOATX", signature.BY_FLOATX),
-        ("ALWAYS", signature.ALWAYS),
-        ("TRUTH", dtypes.index("bool")),
-        ("DOUBLE", dtypes.index("float64")),
-        ("SINGLE", dtypes.index("float32")),
-        ("SCALAR_VALUE", layout.SCALAR_VALUE),
-    ):
-        text = text.replace(name, str(number))
+    text = filled(
+        _TEXT,
+        (
+            ("SIGNATURE_WORDS", signature.INPUT_WORDS),
+            ("RULE_WORD", signature.RULE_WORD),
+            ("SIGNATURE_AT", signature.OFFSET),
+            ("BY_FLOATX", signature.BY_FLOATX),
+            ("ALWAYS", signature.ALWAYS),
+            ("TRUTH", dtypes.index("bool")),
+            ("DOUBLE", dtypes.index("float64")),
+            ("SINGLE", dtypes.index("float32")),
+            ("SCALAR_VALUE", layout.SCALAR_VALUE),
+        ),
+    )
     types = ", ".join(f"ptr @lt_scalar_{dtype}" for dtype in dtypes)
     ranges = [INTEGER_RANGES.get(dtype, (1, 0)) for dtype in dtypes]
     tables = f"@lt_scalar_types = internal constant [{len(dtypes)} x ptr] [{types}]\n"

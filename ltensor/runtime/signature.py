@@ -26,8 +26,9 @@ from ltensor.runtime.cell import Cell
 
 __all__ = ["ALWAYS", "BY_FLOATX", "EXACT", "Signature"]
 
-#: where a callable keeps the address of its signature
+#: where a callable keeps the address of its signature, and that of its entry
 OFFSET: Final = 24
+ENTRY_OFFSET: Final = 32
 #: words before those of the inputs, and of an input
 HEADER_WORDS: Final = 3
 INPUT_WORDS: Final = 3

@@ -41,7 +41,6 @@ DECLARATIONS: dict[str, str] = {
     "lt_cell_set": "declare void @lt_cell_set(ptr, ptr)",
     "lt_alloc_output": "declare ptr @lt_alloc_output(ptr, i64, i32, i32, ptr)",
     "lt_adopt_output": ("declare ptr @lt_adopt_output(ptr, i64, i32, i32, ptr, i64, ptr, ptr)"),
-    "lt_enter": "declare ptr @lt_enter(ptr, ptr, i64, ptr, ptr, ptr)",
     "lt_entry_slow": "declare ptr @lt_entry_slow(ptr, ptr, i64, ptr) cold",
     "lt_entry_error": "declare ptr @lt_entry_error(ptr, ptr, i64, ptr, i32, ptr, i64, i64) cold",
     "lt_entry_list": "declare ptr @lt_entry_list(ptr, i64, i64, i64)",
@@ -84,7 +83,6 @@ SCALAR_DTYPES = (
 )
 
 _MESSAGES = {
-    "lt_no_error": "the handler of a native error did not raise it",
     "lt_no_output": "native code returned without its outputs",
 }
 
@@ -242,8 +240,9 @@ end:
   ret ptr %tuple
 }
 
-; Call self._raise_error(record, args); always return null with an exception set.
+; Call self._raise_error(record, args): null with an exception set, or the result of another try.
 define internal ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record) nounwind {
+start:
   %words = call ptr @lt_tuple(ptr %record, i64 RECORD_WORDS, i1 false)
   %words.none = icmp eq ptr %words, null
   br i1 %words.none, label %end, label %with.words
@@ -259,25 +258,22 @@ with.method:
   %result = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %method, ptr %words,
                                                              ptr %tuple, ptr null)
   call void @Py_DecRef(ptr %method)
-  %raised = icmp eq ptr %result, null
-  br i1 %raised, label %drop.args, label %did.not
-did.not:
-  call void @Py_DecRef(ptr %result)
-  %error = load ptr, ptr @PyExc_SystemError
-  call void @PyErr_SetString(ptr %error, ptr @lt_no_error)
   br label %drop.args
 drop.args:
+  %answer = phi ptr [ %result, %with.method ], [ null, %with.args ]
   call void @Py_DecRef(ptr %tuple)
   br label %drop.words
 drop.words:
+  %answer.too = phi ptr [ %answer, %drop.args ], [ null, %with.words ]
   call void @Py_DecRef(ptr %words)
   br label %end
 end:
-  ret ptr null
+  %final = phi ptr [ %answer.too, %drop.words ], [ null, %start ]
+  ret ptr %final
 }
 
 ; A core failed (code not 0) or left its only output out (code 0).
-; Always null with an exception set.
+; Null with an exception set, or what another try gave.
 define ptr @lt_entry_error(ptr %self, ptr %args, i64 %nargs, ptr %record, i32 %code,
                            ptr %frame, i64 %first, i64 %count) nounwind {
   call void @lt_release(ptr %frame, i64 %first, i64 %count)
@@ -297,8 +293,8 @@ report:
   %wide = sext i32 %code to i64
   %final = select i1 %unset, i64 %wide, i64 %number
   store i64 %final, ptr %record
-  %null = call ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record)
-  ret ptr %null
+  %again = call ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record)
+  ret ptr %again
 end:
   ret ptr null
 }

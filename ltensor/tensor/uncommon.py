@@ -81,6 +81,8 @@ def cov(
 ) -> Variable:
     """The covariance matrix of the rows of ``m`` (of its columns without ``rowvar``).
 
+    Of a vector alone it is a number.
+
     Parameters
     ----------
     y : vector or matrix, optional
@@ -102,7 +104,8 @@ def cov(
     lost = (0 if bias else 1) if ddof is None else int(ddof)
     centered = values - values.mean(axis=1, keepdims=True)
     # a quotient of integers has the dtype floatX
-    return T.dot(centered, centered.T) * (T.constant(1) / (shape_i(values, 1) - lost))
+    products = T.dot(centered, centered.T)
+    return T.squeeze(products * (T.constant(1) / (shape_i(values, 1) - lost)))
 
 
 def _as_rows(x: Any, rowvar: bool) -> Any:

@@ -12,6 +12,7 @@ import pytest
 import ltensor.tensor as T
 from ltensor import function, shared
 from ltensor.config import change_flags
+from ltensor.errors import UnsupportedError
 
 # ------------------------------------------------------------------------------- arguments
 
@@ -187,3 +188,10 @@ def test_arrays_of_any_layout(layout: str) -> None:
     assert type(doubled) is np.ndarray
     np.testing.assert_array_equal(doubled, plain * 2)
     np.testing.assert_array_equal(turned, plain.T)
+
+
+def test_what_is_not_supported_is_told_in_whole_sentences() -> None:
+    sentence = "Complex filters are not compiled. Convolve both parts."
+    assert str(UnsupportedError(sentence)) == sentence
+    named = str(UnsupportedError("theano.sparse", "use dense arrays"))
+    assert named == "ltensor does not support theano.sparse; instead, use dense arrays"

@@ -47,3 +47,37 @@ def test_results_do_not_share_memory() -> None:
             first[...] = 0
             np.testing.assert_array_equal(second, kept)
             np.testing.assert_allclose(s.get_value(), right.reshape(-1, 4) + 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, 300])
+@pytest.mark.parametrize("allow_gc", [True, False])
+def test_results_that_are_new_values_of_shared_variables(n: int, allow_gc: bool) -> None:
+    a = np.random.default_rng(0).random((n, n))
+    s, flat = theano.shared(a), theano.shared(np.zeros(n * n))
+    new = T.exp(-s)
+    # of the new value in place; the new value of another
+    read, other = (new + new[::-1]).flatten(), new.flatten()
+    with theano.config.change_flags(allow_gc=allow_gc):
+        functions = [
+            theano.function([], [other], updates=[(flat, other)]),
+            theano.function([], [other, other], updates=[(flat, other), (s, new)]),
+            theano.function([], [read], updates=[(s, new)]),
+            theano.function([], [read, other], updates=[(s, new), (flat, read)]),
+        ]
+    kept = []
+    for turn in range(12):
+        a = np.exp(-s.get_value())
+        right = {read: (a + a[::-1]).ravel(), other: a.ravel()}
+        f = functions[turn % 4]
+        updates = dict([[(flat, other)], [(flat, other)], [], [(flat, read)]][turn % 4])
+        wanted = [[other], [other, other], [read], [read, other]][turn % 4]
+        results = f()
+        for result, variable in zip(results, wanted, strict=True):
+            np.testing.assert_allclose(result, right[variable])
+        for variable, value in updates.items():
+            np.testing.assert_allclose(variable.get_value(), right[value])
+        if turn % 4:
+            np.testing.assert_allclose(s.get_value(), a)
+        kept += [(r, r.copy()) for r in results]
+        for result, copy in kept:
+            np.testing.assert_array_equal(result, copy)

@@ -125,6 +125,24 @@ def test_calls_that_may_see_the_buffer() -> None:
         assert p.found is not known
 
 
+def test_a_block_that_is_handed_over() -> None:
+    for of_new_value in (True, False):
+        p = Program()
+        other = p.b.temporary("float64", (p.n,))
+        p.step(p.new, p.old)
+        p.step(other, p.new if of_new_value else p.old, shift=1)
+        block = (p.new if of_new_value else other).pointer.attr
+        p.b.effect("adopt_output", "ptr", (p.n, p.b.mul(p.n, 8)), (1, 12, block))
+        # small ones are copied, before the phase
+        assert p.found is not of_new_value
+    q = Program()
+    other = q.b.temporary("float64", (q.n,))
+    q.step(q.new, q.old)
+    q.step(other, q.new, shift=1)
+    q.b.effect("adopt_output", "ptr", (q.n, q.b.mul(q.n, 8)), (1, 12, other.pointer.attr))
+    assert not q.found
+
+
 def test_some_elements_of_a_copy() -> None:
     p = Program()
     b = p.b
@@ -140,6 +158,19 @@ def test_some_elements_of_a_copy() -> None:
     with b.loop(p.n) as loop:
         b.store(p.new, (loop.index,), b.load(p.old, (k,)))
     assert not p.found
+
+
+def test_places_that_may_come_twice() -> None:
+    p = Program()
+    b = p.b
+    places = View("int64", b.raw_load(b.table(1), 0, "ptr"), (p.n,))
+    b.memcpy(p.new.pointer, p.old.pointer, b.mul(p.n, 8))
+    with b.loop(p.n) as loop:
+        place = b.load(places, (loop.index,))
+        b.store(p.new, (place,), b.mul(b.load(p.old, (place,)), 2.0))
+    phase = plan_phase(b.program, [p.update], [p.old.pointer, places.pointer])
+    # the second time the old value would be gone
+    assert not phase.updates
 
 
 def test_memory_of_unknown_size() -> None:

@@ -9,6 +9,7 @@ import ltensor as theano
 import ltensor.tensor as T
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.known_sizes import KnownSizes
+from ltensor.lowering.program import Loop, walk
 
 
 def cell(z, h, c, u):
@@ -74,6 +75,18 @@ def test_gradients_of_a_step_that_slices():
         array[place] = old
         np.testing.assert_allclose(gradient[place], (above - below) / (2 * step), rtol=1e-6)
     assert np.isfinite(value)
+
+
+def test_loops_take_the_numbers(monkeypatch):
+    def numbers() -> int:
+        x, u, loss = net()
+        f = theano.function([x, u], T.grad(loss, u))
+        loops = [e for e in walk(f._linked.lowered.program.root) if isinstance(e, Loop)]
+        return sum(loop.kind == "vector" and loop.extent.op == "const" for loop in loops)
+
+    found = numbers()
+    monkeypatch.setattr(Builder, "known_size", lambda self, size: size)
+    assert numbers() < found
 
 
 @pytest.mark.parametrize("columns", [16, 23, 25])

@@ -65,3 +65,33 @@ def test_other_types_take_the_whole_power(dtype: str) -> None:
     assert "pow_of_log" not in text(f)
     points = POINTS[:50].astype(dtype) / 4
     np.testing.assert_allclose(f(np.array(1.7, dtype), points), 1.7**points, rtol=2e-6)
+
+
+def test_huge_exponents_give_zero_or_infinity() -> None:
+    x, k = T.dvector("x"), T.dvector("k")
+    f = theano.function([x, k], x**k)
+    base = np.array([2.3e-308, 1e-98, 0.3, 1.5, 1e98, 1.7e308])
+    for exponent in (2.0**30, 2.0**30 + 1, 2.0**33, 2.0**40, 1e15, 1e300):
+        with np.errstate(all="ignore"):
+            want = np.power(base, exponent)
+            np.testing.assert_array_equal(f(base, np.full_like(base, exponent)), want)
+            np.testing.assert_array_equal(f(base, np.full_like(base, -exponent)), 1 / want)
+
+
+@pytest.mark.parametrize("exponent", [INF, -INF, np.nan])
+def test_constant_exponents_that_are_no_numbers(exponent: float) -> None:
+    x = T.dvector("x")
+    with np.errstate(all="ignore"):
+        want = np.power(POINTS, exponent)
+    np.testing.assert_array_equal(theano.function([x], x**exponent)(POINTS), want)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint64", "int64"])
+def test_integer_powers_wrap_as_products_do(dtype: str) -> None:
+    x, k = T.vector("x", dtype=dtype), T.vector("k", dtype=dtype)
+    info, rng = np.iinfo(dtype), np.random.default_rng(1)
+    base = rng.integers(info.min, info.max, 200, dtype=dtype, endpoint=True)
+    base[:40] = np.arange(40) - (20 if info.min else 0)
+    power = rng.integers(0, info.max, 200, dtype=dtype, endpoint=True)
+    power[20:60] = np.arange(40)
+    np.testing.assert_array_equal(theano.function([x, k], x**k)(base, power), base**power)

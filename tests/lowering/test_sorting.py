@@ -106,9 +106,23 @@ def test_complex_numbers_are_sorted_by_loops() -> None:
     assert not any("sort" in name for name in f._linked.lowered.program.calls)
 
 
+def test_complex_numbers_with_nans_come_last() -> None:
+    x, nan, inf = T.zvector("x"), np.nan, np.inf
+    parts = [complex(re, im) for re in (nan, 1, -inf, 0) for im in (2, nan, inf, -1)]
+    value = np.random.default_rng(6).permutation(np.array(3 * parts))
+    ordered, places, found = theano.function(
+        [x], [T.sort(x), T.argsort(x), T.extra_ops.searchsorted(T.sort(x), x)]
+    )(value)
+    np.testing.assert_array_equal(ordered, np.sort(value, kind="stable"))
+    np.testing.assert_array_equal(places, np.argsort(value, kind="stable"))
+    np.testing.assert_array_equal(found, np.searchsorted(np.sort(value), value))
+
+
 def test_rows_are_shared_by_threads() -> None:
     x = T.fmatrix("x")
     value = np.random.default_rng(5).standard_normal((300, 1000)).astype("float32")
-    f = theano.function([x], [T.sort(x), T.argsort(x)])
+    with theano.config.change_flags(num_threads=2):
+        f = theano.function([x], [T.sort(x), T.argsort(x)])
+    assert len(f._linked.lowered.program.shared_loops) == 2
     np.testing.assert_array_equal(f(value)[0], np.sort(value))
     np.testing.assert_array_equal(f(value)[1], np.argsort(value, kind="stable"))

@@ -135,6 +135,13 @@ def test_results_are_converted_without_loss():
     assert [r.tolist() for r in results] == [3.0, 0.5, [1.0, 2.0], [0.0, 2.0, 4.0]]
 
 
+def test_a_result_of_which_the_whole_is_replaced():
+    x, y = T.dvectors("xy")
+    z = Double()(x)
+    results = function([x, y], [T.inc_subtensor(z[:], y), T.set_subtensor(z[:], y)])([1.0], [5.0])
+    assert [r.tolist() for r in results] == [[7.0], [5.0]]
+
+
 def test_infer_shape_that_lies():
     class Lies(Custom):
         def infer_shape(self, node, shapes):

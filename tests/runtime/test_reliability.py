@@ -290,6 +290,8 @@ def test_calls_at_exit() -> None:
 
 def interrupted(call: Any, delay: float) -> bool:
     """Whether a Ctrl-C that comes after some seconds is raised during, or right after, a call."""
+    # a process in the background of a shell ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
@@ -299,6 +301,7 @@ def interrupted(call: Any, delay: float) -> bool:
         return True
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, before)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import pickle
@@ -21,6 +22,8 @@ import ltensor.tensor as T
 from ltensor import In, Out, function, shared
 from ltensor.ir.graph import Apply
 from ltensor.lowering.cpu import block_pool
+from ltensor.runtime import support
+from ltensor.runtime.chunk_compiler import ChunkCompiler
 
 LARGE = 40_000  # elements of a value that is exchanged rather than copied
 
@@ -456,6 +459,43 @@ def test_a_call_without_memory_changes_nothing() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_new_values_that_are_known_to_be_empty() -> None:
+    x, i = T.dvector("x"), T.lvector("i")
+    none = T.stack([x.sum()])[1:]
+    for new in (none + none, T.set_subtensor(none[::-1], none), T.inc_subtensor(none[i], 1.0)):
+        s = shared(np.zeros(0))
+        f = function([x, i], [], updates=[(s, new)], on_unused_input="ignore")
+        g = function([x, i], [], updates=[(s, T.exp(s[:0] + new))], on_unused_input="ignore")
+        for value in (np.zeros(0), np.ones(3)):
+            for h in (f, g):
+                s.set_value(value)
+                h(np.ones(3), np.zeros(0, int))
+                assert s.get_value().shape == (0,)
+
+
+def test_operands_of_python_are_of_one_moment() -> None:
+    s, t = shared(np.zeros(10 * LARGE)), shared(np.zeros(10 * LARGE))
+    add = function([], [], updates=[(s, s + 1)])
+    read = function([], Raises()(s) + 0, updates=[(t, Raises()(s))])
+    stop, interval = threading.Event(), sys.getswitchinterval()
+
+    def work() -> None:
+        while not stop.is_set():
+            add()
+
+    worker = threading.Thread(target=work)
+    sys.setswitchinterval(1e-6)
+    worker.start()
+    try:
+        for _ in range(100):
+            for value in (read(), t.get_value()):
+                assert value.min() == value.max()
+    finally:
+        stop.set()
+        worker.join()
+        sys.setswitchinterval(interval)
+
+
 def test_threads_that_update() -> None:
     for n in (50, LARGE):
         s, t, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
@@ -476,6 +516,42 @@ def test_threads_that_update() -> None:
             w.join()
         assert not wrong
         assert s.get_value().tolist() == t.get_value().tolist() == [600.0] * n
+
+
+def test_a_call_that_was_overtaken_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 500_000
+    s, t, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
+    add = function([], [], updates=[(t, t + 1)])
+    compile_chunk = ChunkCompiler._compile
+    compiled = []
+
+    def slow(self: Any, number: int) -> int:
+        compiled.append(number)
+        if len(compiled) == 2:  # between the sum and what is made of it
+            other = threading.Thread(target=add)  # while this thread waits
+            other.start()
+            other.join()
+        return compile_chunk(self, number)
+
+    with theano.config.change_flags(num_threads=2):
+        monkeypatch.setattr(ChunkCompiler, "_compile", slow)
+        for results in ([T.tanh(v) + s], T.tanh(v) + s, {"a": T.tanh(v) + s}, []):
+            for k in (s, t):
+                k.set_value(np.zeros(n))
+            compiled.clear()
+            news = [(s, s + 1), (t, T.exp(v) * (t.sum() / n + 1))]
+            f = function([In(v, value=np.zeros(n))], results, updates=news)
+            result = f()
+            assert len(compiled) >= 2, "no loop was shared"
+            assert s.get_value().tolist() == [1.0] * n
+            assert t.get_value().tolist() == [2.0] * n
+            if isinstance(results, dict):
+                assert list(result) == ["a"]
+                result = result["a"]
+            elif results:
+                result = result[0] if isinstance(results, list) else result
+            if not isinstance(results, list) or results:
+                assert result.tolist() == [0.0] * n
 
 
 def test_loops_that_threads_share() -> None:
@@ -603,3 +679,25 @@ def test_who_makes_copies() -> None:
         result = function([spec], v * 2)(array)
         assert result.flags.owndata
         assert array.tolist() == [0, 1, 2, 3]
+
+
+def test_many_parts_of_memory_are_compared_in_order() -> None:
+    call = ctypes.PYFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    apart = call(support.address("lt_apart"))
+    rng = np.random.default_rng(3)
+    found = set()
+    for trial in range(300):
+        count = int(rng.integers(2, 90))
+        begin = rng.choice(400, count, replace=False).astype(np.int64) * 8 + 4096
+        end = begin + rng.integers(1, 9 if trial % 3 else 14, count)
+        written = int(rng.integers(0, 3 if trial % 2 else count + 1))
+        spans = np.stack([begin, end], axis=1).copy()
+        expected = all(
+            end[i] <= begin[j] or end[j] <= begin[i]
+            for i in range(written)
+            for j in range(count)
+            if i != j
+        )
+        assert apart(spans.ctypes.data, written, count) == expected
+        found.add((expected, count > 32))
+    assert len(found) == 4

@@ -17,6 +17,7 @@ import os
 import sys
 
 from ltensor.lowering.cpu import jit
+from ltensor.lowering.cpu.placeholders import filled
 
 #: blocks below this size (bytes) are not kept
 SMALL = 16 << 10
@@ -366,15 +367,16 @@ def module_text() -> str:
     text = _TEXT.replace(
         "DECLARE_ADVISE", "declare i32 @madvise(ptr, i64, i32)" if linux else ""
     ).replace("ADVISE", _ADVISE if linux else "")
-    for word, number in (
-        ("ENTRIES_MASK", ENTRIES - 1),
-        ("ENTRIES", ENTRIES),
-        ("SMALL", SMALL),
-        ("HUGE_BYTES", HUGE),
-        ("LIMIT", _limit()),
-    ):
-        text = text.replace(word, str(number))
-    return text
+    return filled(
+        text,
+        (
+            ("ENTRIES_MASK", ENTRIES - 1),
+            ("ENTRIES", ENTRIES),
+            ("SMALL", SMALL),
+            ("HUGE_BYTES", HUGE),
+            ("LIMIT", _limit()),
+        ),
+    )
 
 
 def _limit() -> int:

@@ -307,8 +307,7 @@ def _reduce_strength(wanted: bool) -> None:
     """Have LLVM's loop strength reduction in what is compiled from now on, or not; under the lock.
 
     It takes a third of code generation and gains at most a tenth, in reductions over inner axes:
-    addresses are written as base and index already. LLVM has no switch for it but a global one,
-    which takes half a millisecond to set.
+    addresses are written as base and index already. LLVM has no switch for it but a global one.
     """
     global _reducing
     if wanted != _reducing:

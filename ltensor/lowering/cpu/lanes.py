@@ -41,8 +41,9 @@ class LaneAnalysis:
         Values that differ by lane.
     need_vector, need_base : set of Value
         Varying values wanted in all lanes / as a scalar at lane 0 (addresses of whole vectors).
-    need_splat : set of Value
-        Uniform values of the body that lanes read.
+    need_splat : dict of Value
+        Uniform values of the body that lanes read, in the order met: the text must be the same in
+        every process, or its object is not found on the disk.
     outer_splats : list of Value
         Values from before the loop that lanes read.
     unroll : int
@@ -54,7 +55,7 @@ class LaneAnalysis:
         self.varying: set[Value] = {loop.index}
         self.need_vector: set[Value] = set()
         self.need_base: set[Value] = set()
-        self.need_splat: set[Value] = set()
+        self.need_splat: dict[Value, None] = {}
         self.outer_splats: list[Value] = []
         self._strides: dict[Value, int | None] = {}
         entries = list(walk(loop.body))
@@ -196,7 +197,7 @@ class LaneAnalysis:
                 inside.update(id(c.result) for c in e.carries)
         for value in list(self.need_splat):
             if id(value) not in inside:
-                self.need_splat.discard(value)
+                del self.need_splat[value]
                 self.outer_splats.append(value)
 
     def _want(self, value: Value) -> None:
@@ -207,7 +208,7 @@ class LaneAnalysis:
             if v.op == "const":
                 continue
             if v not in self.varying:
-                self.need_splat.add(v)
+                self.need_splat[v] = None
                 continue
             if v in self.need_vector:
                 continue

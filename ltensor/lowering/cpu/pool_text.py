@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import platform
 
+from ltensor.lowering.cpu.placeholders import filled
+
 __all__ = ["FIRST_TEXT", "MOST_THREADS", "WORTH_WAKING", "module_text"]
 
 #: threads of a job, the caller's included
@@ -357,18 +359,19 @@ def module_text() -> str:
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     text = _TEXT.replace("DECLARE_PAUSE", "declare void @llvm.x86.sse2.pause()" if is_x86 else "")
     text = text.replace("PAUSE", "call void @llvm.x86.sse2.pause()" if is_x86 else "")
-    for word, number in (
-        ("SPINS", SPINS),
-        ("COURTESY", COURTESY),
-        ("MOST", MOST_THREADS),
-        ("PER_THREAD", CHUNKS_PER_THREAD),
-        ("LEAST", LEAST_CHUNK),
-        ("WAKING", WORTH_WAKING),
-        ("SETMASK", 2),
-        ("BLOCK", 0),
-    ):
-        text = text.replace(word, str(number))
-    return text
+    return filled(
+        text,
+        (
+            ("SPINS", SPINS),
+            ("COURTESY", COURTESY),
+            ("MOST", MOST_THREADS),
+            ("PER_THREAD", CHUNKS_PER_THREAD),
+            ("LEAST", LEAST_CHUNK),
+            ("WAKING", WORTH_WAKING),
+            ("SETMASK", 2),
+            ("BLOCK", 0),
+        ),
+    )
 
 
 #: What stands in the words at first: has the pool compiled, then calls it. That is native code,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltensor.lowering.gemm import blas, kernels
-from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, Host
+from ltensor.lowering.gemm.form import SELDOM, gemm_params
 from ltensor.lowering.gemm.kept import KEPT_COLUMNS as KEPT_COLUMNS
 from ltensor.lowering.gemm.kept import has_kept
 from ltensor.lowering.gemm.seek import find_part
@@ -263,14 +263,13 @@ def _own_only(el: Element) -> str:
 def _matmul(el: Element, routine: str, library: blas.BlasInfo) -> str:
     """The choice. BLAS needs one stride of each operand to be 1 and the other no overlap."""
     model, int_bits = CostModel.of(el, library), library.int_bits
-    w = Writer(f"define void @lt_matmul_{el.name}({gemm_params(el)}) #0")
-    small, choose = w.fresh("own"), w.fresh("choose")
+    first = Writer(f"define void @lt_matmul_{el.name}({gemm_params(el)}) #0")
     # The common small case is decided by one comparison.
-    w.do(f"br i1 {w.test('slt', '%M', model.blas_rows)}, label %{small}, label %{choose}")
-    w.label(small)
-    w.do(f"tail call void @lt_gemm_{el.name}({gemm_params(el)})")
-    w.do("ret void")
-    w.label(choose)
+    with first.when_return(first.test("slt", "%M", model.blas_rows)):
+        first.do(f"tail call void @lt_gemm_{el.name}({gemm_params(el)})")
+    first.do(f"tail call void @lt_matmul_large_{el.name}({gemm_params(el)})")
+    first.do("ret void")
+    w = Writer(f"define internal void @lt_matmul_large_{el.name}({gemm_params(el)}) {SELDOM}")
     work = w.mul(w.mul("%M", "%N"), "%K")
     a_plain = w.both(w.test("eq", "%acs", 1), w.test("sge", "%ars", "%K"))
     a_turned = w.both(w.test("eq", "%ars", 1), w.test("sge", "%acs", "%M"))
@@ -309,9 +308,9 @@ def _matmul(el: Element, routine: str, library: blas.BlasInfo) -> str:
     )
     w.do("ret void")
     w.label(own_at)
-    w.do(f"call void @lt_gemm_{el.name}({gemm_params(el)})")
+    w.do(f"tail call void @lt_gemm_{el.name}({gemm_params(el)})")
     w.do("ret void")
-    return w.text()
+    return first.text() + w.text()
 
 
 def _alpha_counts(w: Writer, el: Element) -> str:

@@ -13,7 +13,8 @@ from ltensor.lowering.gemm.element import (
     masked_store,
     splat,
 )
-from ltensor.lowering.gemm.seek import DOT_TILES, find_part
+from ltensor.lowering.gemm.form import begin_form
+from ltensor.lowering.gemm.seek import DOT_TILES, PARTS, find_at
 from ltensor.lowering.gemm.writer import Writer
 
 _PARAMS = "i64 %K, ptr %A, i64 %ars, ptr %B, i64 %bcs, ptr %C, i64 %crs, i64 %ccs"
@@ -31,50 +32,95 @@ def dot_text(el: Element, *, parted: bool = False) -> str:
 
 
 def _driver(el: Element, parted: bool) -> str:
-    w = Writer(
-        f"define internal void @lt_dot_{el.name}"
-        f"(i64 %M, i64 %N, {_PARAMS}, {el.scalar_params()}) #0"
-    )
+    """Go through rows and columns by the largest tiles that fit.
 
-    def columns(rows: int, i: str) -> None:
-        a = w.at("%A", w.mul(i, "%ars"))
-        c = w.at("%C", w.mul(i, "%crs"))
-        start = "0"
-        for step in (columns for r, columns in DOT_TILES if r == rows):
-            stop = w.let(f"and i64 %N, {-step}")
-            if not parted:
-                several(rows, step, f"@lt_dot_{el.name}_{rows}x{step}", a, c, start, stop)
-            else:
-                with w.when(w.test("slt", start, stop)):
-                    tile = find_part(w, el, f"dot {rows} {step}")
-                    with w.when(w.let(f"icmp ne ptr {tile}, null")):
-                        several(rows, step, tile, a, c, start, stop)
-                    with w.when(w.let(f"icmp eq ptr {tile}, null")):
-                        b, place = w.at("%B", w.mul(start, "%bcs")), w.at(c, w.mul(start, "%ccs"))
-                        w.do(
-                            f"call void @lt_plain_{el.name}(i64 {rows}, i64 {w.sub(stop, start)}, "
-                            f"i64 %K, ptr {a}, i64 %ars, i64 {el.size}, ptr {b}, i64 {el.size}, "
-                            f"i64 %bcs, ptr {place}, i64 %crs, {el.scalar_params()})"
-                        )
-            start = stop
-
-    def several(rows: int, step: int, tile: str, a: str, c: str, start: str, stop: str) -> None:
-        with w.count(start, stop, step) as j:
-            b = w.at("%B", w.mul(j, "%bcs"))
-            place = w.at(c, w.mul(j, "%ccs"))
-            w.do(
-                f"call void {tile}(i64 %K, ptr {a}, i64 %ars, "
-                f"ptr {b}, i64 %bcs, ptr {place}, i64 %crs, i64 %ccs, {el.scalar_params()})"
-            )
-
-    start = "0"
-    for rows in dict.fromkeys(rows for rows, _ in DOT_TILES):
-        stop = w.let(f"and i64 %M, {-rows}")
-        with w.count(start, stop, rows) as i:
-            columns(rows, i)
-        start = stop
+    Which one does is looked up: a loop for each of them would take ten times longer to compile.
+    """
+    name = el.name
+    steps = ", ".join(f"i64 {columns}" for _, columns in DOT_TILES)
+    tables = f"@lt_dot_steps_{name} = internal constant [{len(DOT_TILES)} x i64] [{steps}]\n"
+    first = f"dot {DOT_TILES[0][0]} {DOT_TILES[0][1]}"
+    tiles, offset = f"@lt_parts_{name}", 8 * PARTS.index(first)
+    if not parted:
+        tiles, offset = f"@lt_dot_tiles_{name}", 0
+        addresses = ", ".join(f"ptr @lt_dot_{name}_{r}x{c}" for r, c in DOT_TILES)
+        tables += f"{tiles} = internal constant [{len(DOT_TILES)} x ptr] [{addresses}]\n"
+    w = begin_form(el, "dot")
+    table = w.at(tiles, offset)
+    with w.count_by("0", "%M") as (i, advance):
+        a, c = w.at("%A", w.mul(i, "%ars")), w.at("%C", w.mul(i, "%crs"))
+        left = w.sub("%M", i)
+        rows, start = "1", str(_first_tile(1))
+        for count in sorted({r for r, _ in DOT_TILES} - {1}):
+            fits = w.test("sge", left, count)
+            rows, start = w.pick(fits, count, rows), w.pick(fits, _first_tile(count), start)
+        before = w.block
+        head, look, take, on, done = (
+            w.fresh(h) for h in ("columns", "look", "take", "next", "done")
+        )
+        w.do(f"br label %{head}")
+        w.label(head)
+        j_place, tile_place = w.reserve(), w.reserve()
+        j, tile = "%" + w.fresh("j"), "%" + w.fresh("tile")
+        w.do(f"br i1 {w.test('slt', j, '%N')}, label %{look}, label %{done}")
+        w.label(look)
+        step = w.let(f"load i64, ptr {w.at(f'@lt_dot_steps_{name}', w.mul(tile, 8))}")
+        smaller, further = w.add(tile, 1), w.add(j, step)
+        fits = w.test("sle", further, "%N")
+        w.do(f"br i1 {fits}, label %{take}, label %{on}")
+        w.label(take)
+        places = a, w.at("%B", w.mul(j, "%bcs")), w.at(c, w.mul(j, el.size))
+        _call_tile(w, el, parted, w.at(table, w.mul(tile, 8)), (rows, step), places)
+        called = w.block
+        w.do(f"br label %{on}")
+        w.label(on)
+        next_j = w.let(f"phi i64 [ {j}, %{look} ], [ {further}, %{called} ]")
+        next_tile = w.let(f"phi i64 [ {smaller}, %{look} ], [ {tile}, %{called} ]")
+        w.do(f"br label %{head}")
+        w.fill(j_place, f"{j} = phi i64 [ 0, %{before} ], [ {next_j}, %{on} ]")
+        w.fill(tile_place, f"{tile} = phi i64 [ {start}, %{before} ], [ {next_tile}, %{on} ]")
+        w.label(done)
+        advance(rows)
     w.do("ret void")
-    return w.text()
+    return tables + w.text()
+
+
+def _first_tile(rows: int) -> int:
+    """Return the number of the widest tile of so many rows."""
+    return next(number for number, (r, _) in enumerate(DOT_TILES) if r == rows)
+
+
+def _call_tile(
+    w: Writer,
+    el: Element,
+    parted: bool,
+    slot: str,
+    sizes: tuple[str, str],
+    places: tuple[str, str, str],
+) -> None:
+    """Call the tile whose address is at `slot`, of so many rows and columns."""
+    a, b, c = places
+    arguments = (
+        f"i64 %K, ptr {a}, i64 %ars, ptr {b}, i64 %bcs, ptr {c}, i64 %crs, i64 {el.size}, "
+        f"{el.scalar_params()}"
+    )
+    if not parted:
+        w.do(f"call void {w.let(f'load ptr, ptr {slot}')}({arguments})")
+        return
+    tile = find_at(w, el, slot)
+    plain, usual, done = (w.fresh(hint) for hint in ("plain", "usual", "done"))
+    w.do(f"br i1 {w.let(f'icmp eq ptr {tile}, null')}, label %{plain}, label %{usual}")
+    w.label(plain)
+    w.do(
+        f"call void @lt_plain_{el.name}(i64 {sizes[0]}, i64 {sizes[1]}, i64 %K, ptr {a}, "
+        f"i64 %ars, i64 {el.size}, ptr {b}, i64 {el.size}, i64 %bcs, ptr {c}, i64 %crs, "
+        f"{el.scalar_params()})"
+    )
+    w.do(f"br label %{done}")
+    w.label(usual)
+    w.do(f"call void {tile}({arguments})")
+    w.do(f"br label %{done}")
+    w.label(done)
 
 
 def dot_tile(el: Element, rows: int, cols: int, *, clamped: bool = False) -> str:

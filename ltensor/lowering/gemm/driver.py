@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from ltensor.lowering.gemm.dot import has_dot
 from ltensor.lowering.gemm.element import Element
-from ltensor.lowering.gemm.narrow import has_narrow, narrow_flags, split_flag
+from ltensor.lowering.gemm.form import SELDOM, STRIDES, begin_form, gemm_params
+from ltensor.lowering.gemm.narrow import LEAST_ROWS, has_narrow, narrow_flags, split_flag
 from ltensor.lowering.gemm.plan import SPLITS, Plan
-from ltensor.lowering.gemm.seek import find_part
+from ltensor.lowering.gemm.seek import PARTS, find_at
 from ltensor.lowering.gemm.tile import TILE_PARAMS, TileEmitter, tile_name
 from ltensor.lowering.gemm.writer import Writer
 
@@ -102,7 +103,7 @@ def tiles_text(el: Element, plan: Plan) -> str:
 
 
 class Driver:
-    """Writes ``lt_strip``, ``lt_direct``, ``lt_blocked`` and the public ``lt_gemm`` of a type.
+    """Writes ``lt_strip``, ``lt_direct``, ``lt_blocked``, the public ``lt_gemm`` and ``lt_choose``.
 
     Parameters
     ----------
@@ -115,12 +116,12 @@ class Driver:
         self.el, self.plan, self.parted = el, plan, parted
 
     def text(self) -> str:
-        """Return the four functions."""
-        return self.strip() + self.direct() + self.blocked() + self.gemm()
+        """Return the five functions."""
+        return self.strip() + self.direct() + self.blocked() + self.gemm() + self.choose()
 
     def base_text(self) -> str:
         """Return the functions that are no part."""
-        return self.strip() + self.direct() + self.gemm()
+        return self.strip() + self.direct() + self.gemm() + self.choose()
 
     # one panel of columns, all rows ----------------------------------------------------------
 
@@ -197,10 +198,7 @@ class Driver:
     def direct(self) -> str:
         """B is read in place, so its columns are adjacent."""
         el = self.el
-        w = Writer(
-            f"define internal void @lt_direct_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
-            f"i64 %acs, ptr %B, i64 %brs, ptr %C, i64 %crs, {el.scalar_params()}) #0"
-        )
+        w = begin_form(el, "direct")
         rows = self._rows(w, "%M")
 
         def body(w: Writer, j: str, n: str, width: str, tiles: str) -> None:
@@ -218,16 +216,14 @@ class Driver:
     # packed ----------------------------------------------------------------------------------
 
     def blocked(self) -> str:
-        """Panels of B (and blocks of A if `%pack.a`) are copied to scratch.
+        """Panels of B (and blocks of A if it is large) are copied to scratch.
 
         A panel of B stays in the first cache while the rows of A go past it from the second.
         """
         el, plan = self.el, self.plan
-        w = Writer(
-            f"define internal void @lt_blocked_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
-            f"i64 %acs, ptr %B, i64 %brs, i64 %bcs, ptr %C, i64 %crs, i1 %pack.a, "
-            f"{el.scalar_params()}) #0"
-        )
+        w = begin_form(el, "blocked")
+        contiguous = w.either(w.test("eq", "%acs", el.size), w.test("eq", "%ars", el.size))
+        w.do(f"%pack.a = and i1 {contiguous}, {w.test('sge', '%M', plan.pack_a_rows)}")
         stack = w.let(f"alloca [{STACK_BYTES} x i8], align 64")
         k_block = w.ceil_div("%K", w.ceil_div("%K", plan.block_k))
         m_block = w.ceil_div("%M", w.ceil_div("%M", plan.block_m))
@@ -322,17 +318,30 @@ class Driver:
     # the entry -------------------------------------------------------------------------------
 
     def gemm(self) -> str:
-        """Element strides in, byte strides on; chooses the form."""
+        """The product: small ones by their form at once, others by `choose`."""
         el, plan = self.el, self.plan
-        w = Writer(f"define void @lt_gemm_{el.name}({gemm_params(el)}) #0")
+        params = gemm_params(el)
+        w = Writer(f"define void @lt_gemm_{el.name}({params}) #0")
         empty = w.either(w.test("sle", "%M", 0), w.test("sle", "%N", 0))
         with w.when_return(empty):
             pass
         if el.has_masks:
             self._one_tile(w)
-        a_rs, a_cs, b_rs, b_cs, c_rs = (
-            w.mul(name, el.size) for name in ("%ars", "%acs", "%brs", "%bcs", "%crs")
-        )
+        # with so few rows no other form comes before
+        rows = min(plan.far_rows, LEAST_ROWS - 1) if has_narrow(el) else plan.far_rows
+        few = w.both(w.test("sle", "%M", rows), w.test("eq", "%bcs", 1), w.test("ne", "%N", 1))
+        # The same parameters in the same places: jumps.
+        with w.when_return(few):
+            w.do(f"tail call void @lt_direct_{el.name}({params})")
+        w.do(f"tail call void @lt_choose_{el.name}({params})")
+        w.do("ret void")
+        return w.text()
+
+    def choose(self) -> str:
+        """The form of a product that is not small; all have its parameters."""
+        el, plan = self.el, self.plan
+        params = gemm_params(el)
+        w = Writer(f"define internal void @lt_choose_{el.name}({params}) {SELDOM}")
         one_column = w.test("eq", "%N", 1)
         # One column with adjacent rows: as a row times the transpose, where A is streamed.
         flat = w.both(one_column, w.test("eq", "%crs", 1), w.test("sgt", "%M", 1))
@@ -341,63 +350,42 @@ class Driver:
                 f"call void @lt_gemm_{el.name}(i64 1, i64 %M, i64 %K, ptr %B, i64 0, i64 %brs, "
                 f"ptr %A, i64 %acs, i64 %ars, ptr %C, i64 %M, {el.scalar_params()})"
             )
-        if has_narrow(el):
-            few_columns = (
-                f"i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, i64 {a_cs}, ptr %B, i64 {b_rs}, "
-                f"i64 {b_cs}, ptr %C, i64 {c_rs}, {el.scalar_params()}"
-            )
-            for name, flag in zip(("flipped", "narrow"), narrow_flags(w, el), strict=True):
-                self._part(w, flag, name, few_columns)
-            self._split(w)
-        adjacent = w.either(w.test("eq", "%bcs", 1), one_column, w.test("sle", "%K", 0))
-        few = w.test("sle", "%M", plan.far_rows)
-        near = w.both(
-            w.test("sle", "%M", plan.direct_rows),
-            w.test("sle", "%K", plan.direct_depth),
-            w.test("slt", b_rs, PAGE_BYTES),
-        )
-        tight = w.test("sle", w.mul(w.mul("%N", "%K"), el.size), plan.direct_bytes)
-        with w.when_return(w.both(adjacent, w.either(few, near, tight))):
-            w.do(
-                f"call void @lt_direct_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
-                f"i64 {a_cs}, ptr %B, i64 {b_rs}, ptr %C, i64 {c_rs}, {el.scalar_params()})"
-            )
+        # the first whose flag is set
+        forms = [("blocked", "true")]
         if has_dot(el):
             rows = w.both(w.test("eq", "%brs", 1), w.test("eq", "%acs", 1))
             deep = w.test("sge", "%K", el.per_vector)
-            few = w.test("sle", "%M", plan.dot_rows)
-            self._part(
-                w,
-                w.both(rows, deep, few),
-                "dot",
-                f"i64 %M, i64 %N, i64 %K, ptr %A, i64 {a_rs}, "
-                f"ptr %B, i64 {b_cs}, ptr %C, i64 {c_rs}, i64 {el.size}, {el.scalar_params()}",
-            )
-        contiguous = w.either(w.test("eq", "%acs", 1), w.test("eq", "%ars", 1))
-        large = w.test("sge", "%M", plan.pack_a_rows)
-        pack_a = w.both(contiguous, large)
-        operands = (
-            f"ptr %A, i64 {a_rs}, i64 {a_cs}, ptr %B, i64 {b_rs}, i64 {b_cs}, ptr %C, i64 {c_rs}"
+            forms.insert(0, ("dot", w.both(rows, deep, w.test("sle", "%M", plan.dot_rows))))
+        adjacent = w.either(w.test("eq", "%bcs", 1), one_column, w.test("sle", "%K", 0))
+        near = w.both(
+            w.test("sle", "%M", plan.direct_rows),
+            w.test("sle", "%K", plan.direct_depth),
+            w.test("slt", "%brs", PAGE_BYTES // el.size),
         )
-        self._part(
-            w,
-            "true",
-            "blocked",
-            f"i64 %M, i64 %N, i64 %K, {operands}, i1 {pack_a}, {el.scalar_params()}",
-        )
+        tight = w.test("sle", w.mul("%N", "%K"), plan.direct_bytes // el.size)
+        direct = w.both(adjacent, w.either(w.test("sle", "%M", plan.far_rows), near, tight))
+        if has_narrow(el):
+            few_columns = narrow_flags(w, el)
+            forms = [*zip(("flipped", "narrow"), few_columns, strict=True), *forms]
+            others = w.let(f"xor i1 {w.either(*few_columns)}, true")
+            direct = w.both(direct, others)
+            self._split(w, others)
+        with w.when_return(direct):
+            w.do(f"tail call void @lt_direct_{el.name}({params})")
         if self.parted:
-            w.do(
-                f"call void @lt_plain_{el.name}(i64 %M, i64 %N, i64 %K, {operands}, "
-                f"{el.scalar_params()})"
-            )
+            self._part(w, forms)
+        else:
+            for name, flag in forms:
+                with w.when_return(flag):
+                    w.do(f"tail call void @lt_{name}_{el.name}({params})")
         w.do("ret void")
         return w.text()
 
-    def _split(self, w: Writer) -> None:
+    def _split(self, w: Writer, others: str) -> None:
         """Whole vectors of columns, and the few that are left by the form for few."""
         el = self.el
         rest = w.let(f"and i64 %N, {el.lanes - 1}")
-        with w.when_return(split_flag(w, el, rest)):
+        with w.when_return(w.both(split_flag(w, el, rest), others)):
             whole = w.sub("%N", rest)
             b_rest = w.at("%B", w.mul(w.mul(whole, "%bcs"), el.size))
             c_rest = w.at("%C", w.mul(whole, el.size))
@@ -408,17 +396,21 @@ class Driver:
                     f"{el.scalar_params()})"
                 )
 
-    def _part(self, w: Writer, flag: str, name: str, arguments: str) -> None:
-        """If `flag`, call a part and return; go on if it could not be had."""
+    def _part(self, w: Writer, forms: list[tuple[str, str]]) -> None:
+        """Call the first form whose flag is set; plain loops if it cannot be had."""
         el = self.el
-        if not self.parted:
-            with w.when_return(flag):
-                w.do(f"call void @lt_{name}_{el.name}({arguments})")
-            return
-        with w.when(flag):
-            address = find_part(w, el, name)
-            with w.when_return(w.let(f"icmp ne ptr {address}, null")):
-                w.do(f"call void {address}({arguments})")
+        offset = str(8 * PARTS.index(forms[-1][0]))
+        for name, flag in reversed(forms[:-1]):
+            offset = w.pick(flag, 8 * PARTS.index(name), offset)
+        address = find_at(w, el, w.at(f"@lt_parts_{el.name}", offset))
+        with w.when_return(w.let(f"icmp ne ptr {address}, null")):
+            w.do(f"tail call void {address}({gemm_params(el)})")
+        strides = [w.mul(f"%{name}", el.size) for name in STRIDES]
+        w.do(
+            f"call void @lt_plain_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 {strides[0]}, "
+            f"i64 {strides[1]}, ptr %B, i64 {strides[2]}, i64 {strides[3]}, ptr %C, "
+            f"i64 {strides[4]}, {el.scalar_params()})"
+        )
 
     def _one_tile(self, w: Writer) -> None:
         """A product that is a single tile returns at once: in a loop over steps most are."""
@@ -448,11 +440,3 @@ class Driver:
                     f"ptr %B, i64 {strides[2]}, ptr %C, i64 {strides[3]}, i64 %N, "
                     f"{el.scalar_params()}",
                 )
-
-
-def gemm_params(el: Element) -> str:
-    """Return the parameters of the public functions; strides in elements."""
-    return (
-        "i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, i64 %acs, ptr %B, i64 %brs, i64 %bcs, "
-        f"ptr %C, i64 %crs, {el.scalar_params()}"
-    )

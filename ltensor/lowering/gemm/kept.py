@@ -15,6 +15,7 @@ from typing import Any
 
 from ltensor.lowering.gemm.driver import Driver
 from ltensor.lowering.gemm.element import Element
+from ltensor.lowering.gemm.form import SELDOM
 from ltensor.lowering.gemm.seek import find_part
 from ltensor.lowering.gemm.writer import Writer
 
@@ -99,7 +100,7 @@ class KeptDriver(Driver):
         el = self.el
         sizes = ("%rows", "%products", "%N", "%K", "%brs", "%bcs")
         params = ", ".join(f"i64 {size}" for size in sizes)
-        w = Writer(f"define i64 @lt_keep_columns_{el.name}({params}) #0")
+        w = Writer(f"define i64 @lt_keep_columns_{el.name}({params}) {SELDOM}")
         pays = _pays(w, el.size, *sizes)
         ask, no = w.fresh("ask"), w.fresh("no")
         w.do(f"br i1 {pays}, label %{ask}, label %{no}")
@@ -116,7 +117,7 @@ class KeptDriver(Driver):
     def packed(self) -> str:
         """Pack B where `columns` has said that it pays."""
         el, params = self.el, "i64 %M, i64 %N, i64 %K, ptr %B, i64 %brs, i64 %bcs, ptr %packed"
-        w = Writer(f"define void @lt_keep_packed_{el.name}({params}) #0")
+        w = Writer(f"define void @lt_keep_packed_{el.name}({params}) {SELDOM}")
         w.do(f"tail call void {find_part(w, el, 'keep')}({params})")
         w.do("ret void")
         return w.text()

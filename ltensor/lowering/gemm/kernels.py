@@ -11,7 +11,6 @@ import re
 from ltensor.lowering.gemm.dot import dot_text, dot_tile, has_dot
 from ltensor.lowering.gemm.driver import (
     Driver,
-    gemm_params,
     splits_text,
     tables_types,
     tile_kinds,
@@ -20,6 +19,7 @@ from ltensor.lowering.gemm.driver import (
     tiles_text,
 )
 from ltensor.lowering.gemm.element import Element, Host, declarations
+from ltensor.lowering.gemm.form import SELDOM, gemm_params
 from ltensor.lowering.gemm.kept import KeptDriver, has_kept
 from ltensor.lowering.gemm.narrow import flipped_text, has_narrow, narrow_text
 from ltensor.lowering.gemm.pack import has_turn, pack_text, raw_vector, turn_text
@@ -200,7 +200,10 @@ def _external(el: Element, plan: Plan, body: str) -> str:
 def _module(el: Element, body: str) -> str:
     """Add the attributes of the functions, and declarations of what they call elsewhere."""
     heap = "declare ptr @malloc(i64)\ndeclare void @free(ptr)\n" if "@malloc(" in body else ""
-    return f"{body}{heap}attributes #0 = {{ nounwind }}\n{_used_declarations(el, body)}"
+    attributes = "attributes #0 = { nounwind }\n"
+    if f") {SELDOM} {{" in body:
+        attributes += f"attributes {SELDOM} = {{ cold nounwind noinline optnone }}\n"
+    return f"{body}{heap}{attributes}{_used_declarations(el, body)}"
 
 
 def _used_declarations(el: Element, body: str) -> str:

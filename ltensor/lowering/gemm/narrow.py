@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ltensor.lowering.gemm.dot import dot_tile
 from ltensor.lowering.gemm.element import Element, lanes_below, masked_store
+from ltensor.lowering.gemm.form import begin_form
 from ltensor.lowering.gemm.pack import transpose
 from ltensor.lowering.gemm.writer import Writer
 
@@ -63,27 +64,20 @@ def split_flag(w: Writer, el: Element, rest: str) -> str:
 
 
 def narrow_text(el: Element) -> str:
-    """Return ``lt_narrow``, for rows of A in one piece, and its tiles; byte strides."""
+    """Return ``lt_narrow``, for rows of A in one piece, and its tiles."""
     tiles = [dot_tile(el, rows, TILE_COLUMNS, clamped=True) for rows in (TILE_ROWS, 1)]
-    w = _form(el, "narrow")
+    w = begin_form(el, "narrow")
     _dots(w, el, w.let(f"alloca [{el.lanes // 2 * BLOCK_K * el.size} x i8], align 64"))
     w.do("ret void")
     return "".join(tiles) + w.text()
 
 
 def flipped_text(el: Element) -> str:
-    """Return ``lt_flipped``, for columns of A in one piece; byte strides."""
-    w = _form(el, "flipped")
+    """Return ``lt_flipped``, for columns of A in one piece."""
+    w = begin_form(el, "flipped")
     _turned(w, el, w.let(f"alloca [{MOST_COLUMNS * BLOCK_M * el.size} x i8], align 64"))
     w.do("ret void")
     return w.text()
-
-
-def _form(el: Element, name: str) -> Writer:
-    return Writer(
-        f"define internal void @lt_{name}_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
-        f"i64 %acs, ptr %B, i64 %brs, i64 %bcs, ptr %C, i64 %crs, {el.scalar_params()}) #0"
-    )
 
 
 def _dots(w: Writer, el: Element, scratch: str) -> None:
@@ -118,9 +112,7 @@ def _dots(w: Writer, el: Element, scratch: str) -> None:
 
 def _turned(w: Writer, el: Element, scratch: str) -> None:
     """Blocks of the transpose of C, each turned when it is complete."""
-    ars, acs, brs, bcs = (
-        w.let(f"sdiv exact i64 %{name}, {el.size}") for name in ("ars", "acs", "brs", "bcs")
-    )
+    ars, acs, brs, bcs = (f"%{name}.n" for name in ("ars", "acs", "brs", "bcs"))
     fresh = el.beta_is_zero(w)
     pitch = BLOCK_M * el.size
     with w.count(0, "%M", BLOCK_M) as i:

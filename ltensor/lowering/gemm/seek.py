@@ -8,6 +8,7 @@ plain loops give the same product slowly.
 from __future__ import annotations
 
 from ltensor.lowering.gemm.element import Element
+from ltensor.lowering.gemm.form import SELDOM
 from ltensor.lowering.gemm.tile import TILE_PARAMS
 from ltensor.lowering.gemm.writer import Writer
 
@@ -28,7 +29,11 @@ PARTS = (
 
 def find_part(w: Writer, el: Element, name: str) -> str:
     """Return the address of a part, null if it cannot be had."""
-    slot = w.at(f"@lt_parts_{el.name}", 8 * PARTS.index(name))
+    return find_at(w, el, w.at(f"@lt_parts_{el.name}", 8 * PARTS.index(name)))
+
+
+def find_at(w: Writer, el: Element, slot: str) -> str:
+    """Return the address that belongs at ``slot``, null if it cannot be had."""
     known = w.let(f"load ptr, ptr {slot}")
     before, ask, go = w.block, w.fresh("ask"), w.fresh("go")
     missing = w.let(f"icmp eq ptr {known}, null")
@@ -48,7 +53,7 @@ def seek_text(el: Element) -> str:
 def _complete(el: Element) -> str:
     """Have all parts compiled, before threads go to work that cannot ask for them."""
     flag = f"@lt_is_complete_{el.name}"
-    w = Writer(f"define void @lt_complete_{el.name}() #0")
+    w = Writer(f"define void @lt_complete_{el.name}() {SELDOM}")
     with w.when(w.let("icmp eq i64 " + w.let(f"load i64, ptr {flag}") + ", 0")):
         w.let(f"call ptr @lt_find_{el.name}(ptr {flag})")
     w.do("ret void")
@@ -57,7 +62,7 @@ def _complete(el: Element) -> str:
 
 def _find(el: Element) -> str:
     """Ask Python for what belongs in a slot, on a thread that may run Python."""
-    w = Writer(f"define ptr @lt_find_{el.name}(ptr %slot) cold #0")
+    w = Writer(f"define ptr @lt_find_{el.name}(ptr %slot) {SELDOM}")
     may = w.let("icmp ne i32 " + w.let("call i32 @PyGILState_Check()") + ", 0")
     ask, no = w.fresh("ask"), w.fresh("no")
     w.do(f"br i1 {may}, label %{ask}, label %{no}")
@@ -79,7 +84,7 @@ def _first(el: Element) -> str:
     scalars = el.scalar_params()
     w = Writer(
         f"define internal void @lt_first_{el.name}(ptr %slot, i64 %rows, {TILE_PARAMS}, {scalars}) "
-        "cold #0"
+        f"{SELDOM}"
     )
     tile = w.let(f"call ptr @lt_find_{el.name}(ptr %slot)")
     with w.when_return(w.let(f"icmp ne ptr {tile}, null")):
@@ -96,7 +101,7 @@ def _plain(el: Element) -> str:
     """C = alpha * A @ B + beta * C, one element after the other; strides in bytes."""
     w = Writer(
         f"define void @lt_plain_{el.name}(i64 %M, i64 %N, i64 %K, ptr %A, i64 %ars, "
-        f"i64 %acs, ptr %B, i64 %brs, i64 %bcs, ptr %C, i64 %crs, {el.scalar_params()}) cold #0"
+        f"i64 %acs, ptr %B, i64 %brs, i64 %bcs, ptr %C, i64 %crs, {el.scalar_params()}) {SELDOM}"
     )
     sums = [w.let(f"alloca {el.ir}") for _ in range(el.parts)]
     half = len(el.scalars) // 2

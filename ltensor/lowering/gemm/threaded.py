@@ -11,8 +11,8 @@ import functools
 
 from ltensor.lowering.cpu import jit, thread_pool
 from ltensor.lowering.gemm import dispatch
-from ltensor.lowering.gemm.driver import gemm_params
 from ltensor.lowering.gemm.element import Element
+from ltensor.lowering.gemm.form import gemm_params
 from ltensor.lowering.gemm.writer import Writer
 
 #: multiplications of a product from which on it is shared if the workers are awake

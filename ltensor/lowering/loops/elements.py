@@ -25,7 +25,7 @@ from ltensor.lowering.program import Value
 from ltensor.ops.add_product import AddProduct
 from ltensor.ops.alloc import MakeVector
 from ltensor.ops.join import Join
-from ltensor.ops.linalg import Dot, compute_dtype
+from ltensor.ops.linalg import Dot
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.ops.slicing import numpy_index
 from ltensor.ops.subtensor import IncSubtensor
@@ -73,7 +73,7 @@ def count(dims: Sequence[int]) -> int:
 
 
 class _Operand:
-    """An operand as the element code of an op sees it; see `ltensor.lowering.block.Operand`."""
+    """An operand as the element code of an op sees it; see `ltensor.lowering.block.operand`."""
 
     def __init__(self, b: Any, elements: Elements) -> None:
         self._b = b
@@ -306,7 +306,7 @@ class Body:
 
     def _dot(self, node: Apply, x: Elements, y: Elements) -> None:
         b, output = self.b, node.outputs[0]
-        dtype = compute_dtype(output.type.dtype)
+        dtype = dt.work_dtype(output.type.dtype)
         if x.dims[-1] != y.dims[0]:
             raise NotSmall("sizes differ")
         dims = (*x.dims[:-1], *y.dims[1:])

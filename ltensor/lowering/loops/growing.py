@@ -16,7 +16,8 @@ from ltensor.lowering.cpu import block_pool
 from ltensor.lowering.program import Buffer, Value, View
 
 if TYPE_CHECKING:
-    from ltensor.lowering.loops.scan import ScanLowering, State
+    from ltensor.lowering.loops.scan import ScanLowering
+    from ltensor.lowering.loops.states import State
 
 #: bytes that the traces of a loop take at first, and the fewest rows
 FIRST_BYTES, FIRST_ROWS = 64 << 10, 16

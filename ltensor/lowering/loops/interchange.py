@@ -25,7 +25,8 @@ from ltensor.lowering.program import Loop, Value, View
 
 if TYPE_CHECKING:
     from ltensor.lowering.block import Block
-    from ltensor.lowering.loops.scan import ScanLowering, State
+    from ltensor.lowering.loops.scan import ScanLowering
+    from ltensor.lowering.loops.states import State
 
 #: bodies with more nodes than this keep their states in memory: registers would not suffice
 MOST_NODES = 40
@@ -161,12 +162,12 @@ class _Interchange:
         b, op, lowering = self.b, self.op, self.lowering
         states = lowering.states
         inner = lowering.inner_block()
-        inner._computing = frozenset(inner.plan.roots)
+        inner.computing = frozenset(inner.plan.roots)
         for node in op.body.nodes:
             if node.outputs[0] in self.form.invariant and is_scalar(node.outputs[0]):
                 inner.scalar(node.outputs[0])
             elif kind_of(node) in ("pointwise", "indexed"):
-                inner._check_node(node)
+                inner.check_node(node)
         results = [*op.inner_rows(), *op.inner_news(), *op.inner_outs()]
         self._check_sizes(inner, results)
         # the rows before the first step and results that are just read count as well: strided
@@ -174,7 +175,7 @@ class _Interchange:
         read = [v for slot in op.inner_taps() for v in slot] + op.inner_carries()
         space = collapse(inner, list(dict.fromkeys([*results, *read])), states[0].dims)
         with ExitStack() as stack:
-            index = lowering.block._open(stack, space, label=f"{op} by elements")
+            index = lowering.block.open_loops(stack, space, label=f"{op} by elements")
             memo: dict[Any, Any] = {}
             self._invariants(inner, index, memo)
             carried = [b.load(row, index) for s in states for row in s.rows]

@@ -22,7 +22,8 @@ from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.remarks import remark
 
 if TYPE_CHECKING:
-    from ltensor.lowering.loops.scan import ScanLowering, State
+    from ltensor.lowering.loops.scan import ScanLowering
+    from ltensor.lowering.loops.states import State
 
 #: bodies of more instructions are not written out, nor loops that carry more scalars
 MOST_INSTRUCTIONS = 3000

@@ -200,6 +200,9 @@ class _Planner:
             facts.writes |= touched
         elif e.op == "grow":
             facts.writes.add(("block", e.attr))
+        elif e.op == "adopt_output":
+            # it speaks of the block by its number, and may copy what lies there
+            facts.reads.add(("block", e.attr[2]))
         if e.op in EFFECTS and e.op not in _HARMLESS:
             facts.harmless = False
         if e.op == "store" and isinstance(entry, Loop) and not _varies(e, entry):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ltensor.lowering.builder import is_float
+from ltensor.ir.dtypes import is_float
 from ltensor.lowering.program import Value
 
 if TYPE_CHECKING:

@@ -224,9 +224,9 @@ def positive_power(build: Builder, x: Value, y: Value, log_x: Pair | None = None
     return exp_pair(build, total, build.where(inside, rest, 0.0))
 
 
-#: larger exponents of doubles are rare; with those up to here the rounding error of a product
-#: that is clamped stays below one
-_USUAL_EXPONENT = 2.0**40
+#: Larger exponents of doubles are rare. With those up to here what the logarithm's low part (up to
+#: 6e-11) adds to a clamped product stays below 0.1: the result is still 0 or infinity.
+_USUAL_EXPONENT = 2.0**30
 
 
 def _usual_power(build: Builder, x: Value, y: Value) -> Value:

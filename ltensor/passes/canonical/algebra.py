@@ -153,8 +153,13 @@ def shorten_sum(node: Apply, uses: Uses) -> Variable | None:
 
 
 def _repeated(terms: Terms, dtype: str) -> bool:
-    """``x + x`` is ``2 x``, in the dtype of the sum: ``x`` may be narrower."""
+    """``x + x`` is ``2 x``, in the dtype of the sum: ``x`` may be narrower.
+
+    Not of complex numbers, whose products with ``2 + 0j`` have ``0 * inf`` in them.
+    """
     found = False
+    if dt.is_complex(dtype):
+        return found
     for side in (terms.up, terms.down):
         if len(set(side)) == len(side):
             continue

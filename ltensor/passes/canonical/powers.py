@@ -66,7 +66,7 @@ def _float_power(x: Variable, value: float) -> Variable | None:
     size = abs(value)
     if size == 0.5:
         result = apply_op(sqrt, x)
-    elif size == int(size) and size <= LARGEST_POWER:
+    elif size <= LARGEST_POWER and size == int(size):
         result = _integer_power(x, int(size))
     else:
         return None

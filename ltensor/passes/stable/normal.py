@@ -65,7 +65,10 @@ def _sum_with_one(owner: Apply, x: Variable, plus: bool) -> Variable | None:
 
 @RULES.rule(log)
 def log_of_erfc(node: Apply) -> Variable | None:
-    """``log(c erfc(x))`` for a constant ``c``: by erfcx on the right, by ``1 - erf(x)`` left."""
+    """``log(c erfc(x))`` for a constant ``c``: by erfcx on the right, by ``1 - erf(x)`` left.
+
+    Half of erfc goes to one on the left, and its logarithm to zero: ``1 - erfc(-x) / 2`` there.
+    """
     (y,) = node.inputs
     if not is_real(y) or y.owner is None:
         return None
@@ -83,10 +86,21 @@ def log_of_erfc(node: Apply) -> Variable | None:
     if dtype_of(x) != dtype_of(y) or pattern(x) != pattern(y):
         return None
     right = apply_op(sub, apply_op(log, apply_op(erfcx, x)), apply_op(sqr, x))
-    left = apply_op(log1p, apply_op(neg, apply_op(erf, x)))
-    value = apply_op(switch, apply_op(gt, x, constant_like(1, x)), right, left)
-    if factor is not None:
-        value = apply_op(add, apply_op(log, cast(factor, dtype_of(y))), value)
+    border = 1
+    if factor is None:
+        left = apply_op(log1p, apply_op(neg, apply_op(erf, x)))
+    else:
+        half = is_number(factor, 0.5)
+        factor = cast(factor, dtype_of(y))
+        right = apply_op(add, apply_op(log, factor), right)
+        if half:
+            border = 0
+            mirrored = apply_op(mul, factor, apply_op(erfc, negated(x)))
+            left = apply_op(log1p, apply_op(neg, mirrored))
+        else:
+            left = apply_op(log1p, apply_op(neg, apply_op(erf, x)))
+            left = apply_op(add, apply_op(log, factor), left)
+    value = apply_op(switch, apply_op(gt, x, constant_like(border, x)), right, left)
     return stretch(value, node)
 
 

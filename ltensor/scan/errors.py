@@ -1,4 +1,4 @@
-"""What `scan` says about a state whose dtype its step changes."""
+"""What `scan` says about a state whose dtype or rank its step changes."""
 
 from __future__ import annotations
 
@@ -60,6 +60,26 @@ def state_dtype_error(
     else:  # Python 3.10 does not print notes
         error.__notes__ = [note]  # type: ignore[attr-defined]
     return error
+
+
+def state_rank_error(argument: int, have: int, got: int) -> ValueError:
+    """The error for a state of ``have`` dimensions, time included, whose rows get ``got``."""
+    return ValueError(
+        "When compiling the inner function of scan (the function called by scan in "
+        "each of its iterations) the following error has been encountered: The initial "
+        "state (`outputs_info` in scan nomenclature) of variable "
+        f"IncSubtensor{{Set;:int64:}}.0 (argument number {argument}) has "
+        f"{have} dimension(s), while the corresponding variable in the "
+        f"result of the inner function of scan (`fn`) has {got} "
+        "dimension(s) (it should be one less than the initial state). For example, if "
+        "the inner function of scan returns a vector of size d and scan uses the "
+        "values of the previous time-step, then the initial state in scan should be a "
+        "matrix of shape (1, d). The first dimension of this matrix corresponds to the "
+        "number of previous time-steps that scan uses in each of its iterations. In "
+        "order to solve this issue if the two variable currently have the same "
+        "dimensionality, you can increase the dimensionality of the variable in the "
+        "initial state of scan by using dimshuffle or shape_padleft. "
+    )
 
 
 def changing_node(value: Variable, taps: Sequence[Variable]) -> Apply | None:

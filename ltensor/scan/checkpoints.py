@@ -10,7 +10,8 @@ from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Variable
 from ltensor.ops.scan import Scan
 from ltensor.ops.scan_blocks import in_blocks
-from ltensor.scan import OrderedUpdates, check_checkpoint, scan
+from ltensor.scan import OrderedUpdates, scan
+from ltensor.scan.arguments import check_checkpoint
 
 __all__ = ["scan_checkpoints"]
 
