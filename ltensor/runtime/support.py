@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import sys
 import threading
 
 import numpy as np
@@ -412,7 +413,9 @@ def _load() -> jit.CompiledModule:
         address = _array_api()[slot]
         assert address is not None
         jit.register_symbol(f"lt_PyArray_{function}", address)
-    module = jit.compile_module(support_text(), array_memory.block_symbols())
+    # the text has NumPy's numbers of dtypes and rules for them
+    label = f"support of Python {sys.version} and NumPy {np.__version__}"
+    module = jit.compile_library(label, support_text, array_memory.block_symbols())
     array_memory.install(module.addresses)
     cell.set_natively(module.address("lt_cell_set"))
     scalar_arguments.follow_floatx(module.address("lt_floatx_is_single"))

@@ -386,7 +386,7 @@ def _limit() -> int:
 
 @functools.cache
 def _module() -> jit.CompiledModule:
-    return jit.compile_module(module_text())
+    return jit.compile_library(f"block pool that keeps {_limit()}", module_text)
 
 
 def address(symbol: str) -> int:

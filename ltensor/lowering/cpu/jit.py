@@ -147,8 +147,9 @@ def host() -> Host:
     """
     binding = _llvm()
     triple = binding.get_process_triple()
-    features = dict(binding.get_host_cpu_features())
-    flat = binding.get_host_cpu_features().flatten()
+    found = binding.get_host_cpu_features()
+    features = dict(found)
+    flat = found.flatten()
     flat += _restrict(features, os.environ.get("LTENSOR_CPU_FEATURES", ""))
     cpu = binding.get_host_cpu_name()
     has_avx512 = all(features.get(name, False) for name in _AVX512)

@@ -76,7 +76,7 @@ def _quota(folder: str = "/sys/fs/cgroup") -> int:
 @functools.cache
 def _module() -> jit.CompiledModule:
     """The pool in memory; it stays there."""
-    module = jit.compile_module(module_text())
+    module = jit.compile_library("pool of threads", module_text)
     prototype = ctypes.CFUNCTYPE(None)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=prototype(module.address("lt_pool_forget")))
