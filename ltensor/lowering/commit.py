@@ -118,10 +118,11 @@ class Commit:
         self._check_order(phase)
         all_done = self._choose_places(arrays, phase)
         self._prepare(arrays, all_done)
+        # before the end of a former value can lead to Python, and other threads run
+        self._count()
         body.extend(phase.entries)
         self._store_scalars()
         self._commit(arrays, all_done)
-        self._count()
         self._note()
 
     def _phase(self, arrays: list[_New]) -> Phase:
@@ -279,7 +280,7 @@ class Commit:
                 b.effect("ready", "void", (entry.cost,), len(b.program.awaited) - 1)
 
     def _check_order(self, phase: Phase) -> None:
-        """Count the call among the changes of shared variables; give up if it was overtaken.
+        """Give up if shared variables have changed since the call began: it was overtaken.
 
         Only who waits for code lets others run. Functions that call a user's Python are not run
         twice: what that does cannot be undone.

@@ -46,6 +46,7 @@ EXPORTS: Final = (
 
 _TEXT = r"""
 declare void @PyErr_Clear()
+@lt_changes = external global i64
 
 ; Whether nobody but the list of its cell, and %holds calls that run, knows an array.
 define internal i1 @lt_is_exclusive(ptr %array, i64 %holds) nounwind {
@@ -298,8 +299,11 @@ start:
   ret ptr %old
 }
 
-; The same for who keeps the array.
+; The same for who keeps the array, as a change that calls which wait will see.
 define void @lt_cell_set(ptr %cell, ptr %array) nounwind {
+  %before = load i64, ptr @lt_changes
+  %after = add i64 %before, 1
+  store i64 %after, ptr @lt_changes
   call void @Py_IncRef(ptr %array)
   %old = call ptr @lt_cell_exchange(ptr %cell, ptr %array)
   call void @Py_DecRef(ptr %old)
@@ -383,13 +387,13 @@ class Cell:
 
     def set(self, array: np.ndarray) -> None:
         """Replace the array; the rank must stay.  See Note [Nothing in between]."""
-        _changes.value += 1
         if _native_set is not None and type(array) is np.ndarray:
             _native_set(self.address, array)
             return
         new = [array.ctypes.data, 0, *array.shape]
         former, self._list[0] = self._list[0], array
         self._words[_HEAD : _HEAD + len(new)] = new
+        _changes.value += 1
         del former
 
 

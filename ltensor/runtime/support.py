@@ -407,6 +407,7 @@ def _load() -> jit.CompiledModule:
     for symbol, attribute in names.items():
         jit.register_symbol(symbol, id(attribute), attribute)
     jit.register_symbol("lt_ndarray", id(np.ndarray))
+    jit.register_symbol("lt_changes", cell.changes_address())
     for dtype in SCALAR_DTYPES:
         jit.register_symbol(f"lt_scalar_{dtype}", id(np.dtype(dtype).type))
     for function, slot in _NUMPY_FUNCTIONS.items():

@@ -554,6 +554,43 @@ def test_a_call_that_was_overtaken_is_made_again(monkeypatch: pytest.MonkeyPatch
                 assert result.tolist() == [0.0] * n
 
 
+def test_who_is_told_of_the_end_of_a_value_may_let_others_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n = 500_000
+    t, w, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
+    turn = function([], [], updates=[(t, t + 1), (w, w[::-1] + 1)])  # w gets another array
+    turn()
+    t.set_value(np.zeros(n))
+    told, done = threading.Event(), threading.Event()
+
+    def at_end() -> None:
+        told.set()
+        done.wait(60)
+
+    weakref.finalize(w.get_value(borrow=True), at_end)
+    compile_chunk = ChunkCompiler._compile
+    compiled, others = [], []
+
+    def slow(self: Any, number: int) -> int:
+        compiled.append(number)
+        if len(compiled) == 2:  # between the sum and what is made of it
+            others.append(threading.Thread(target=turn))
+            others[0].start()
+            assert told.wait(20)
+        return compile_chunk(self, number)
+
+    with theano.config.change_flags(num_threads=2):
+        monkeypatch.setattr(ChunkCompiler, "_compile", slow)
+        f = function([v], T.tanh(v) + t, updates=[(t, T.exp(v) * (t.sum() / n + 1))])
+        f(np.zeros(n))
+    done.set()
+    assert others, "no loop was shared"
+    assert told.is_set()
+    others[0].join()
+    assert t.get_value().tolist() == [2.0] * n
+
+
 def test_loops_that_threads_share() -> None:
     n = 500_000
     w, m, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
@@ -586,8 +623,8 @@ def test_an_update_in_place_needs_no_memory() -> None:
     g = function([i, y], [], updates=[(s, T.inc_subtensor(s[i], y))])
     f(value)
     g([3], [1.0])
-    block_pool.release()
     gc.collect()
+    block_pool.release()
     before = resident()
     f(value)
     g([3, 4], [1.0, 2.0])
