@@ -24,8 +24,8 @@ from ltensor.compile_modes import (
 )
 from ltensor.compile_ops import as_op
 from ltensor.compiled import CompiledFunction as Function
-from ltensor.compiled import FunctionMaker
 from ltensor.function import function
+from ltensor.function_maker import FunctionMaker
 from ltensor.gradient import Lop, Rop, grad, hessian, jacobian, subgraph_grad, verify_grad
 from ltensor.graph_tools import clone
 from ltensor.io import In, Out, Param

@@ -1,4 +1,4 @@
-"""What `ltensor.function` returns: a callable that runs native code, and its maker.
+"""What `ltensor.function` returns: a callable that runs native code.
 
 A call goes straight to the native entry. Arguments that it does not take (lists, other dtypes)
 go through `_call_slow`, which converts them by Theano's rules or raises Theano's error, and then
@@ -8,35 +8,28 @@ calls the native entry again.
 from __future__ import annotations
 
 import copy
-import os
-import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ltensor import hooks
-from ltensor.compile_modes import Mode, keeps_memory
 from ltensor.io import In
 from ltensor.ir.function import Function as Graph
-from ltensor.ir.graph import Variable
-from ltensor.profiling import ProfileStats
 from ltensor.runtime.callable import NativeCallable
-from ltensor.runtime.entry import Returns
 from ltensor.runtime.signature import Signature
-from ltensor.shared import Container, SharedVariable
+from ltensor.shared import Container, SharedVariable, cell_of
 
 if TYPE_CHECKING:
     from ltensor.explanation import Explanation
-    from ltensor.passes.remarks import Remark
+    from ltensor.function_maker import FunctionMaker
     from ltensor.runtime.link import Linked
 
-# The passes and the lowering are imported when the first function is compiled: half of the time
-# of ``import ltensor`` otherwise.
 
-#: sum over all functions, for the profile
-totals = {"grad": 0.0, "import": time.perf_counter()}
+#: how often a call is made again before it is given up
+MOST_TRIES = 20
+_again = threading.local()
 
 
 class _Native(NativeCallable):
@@ -80,7 +73,7 @@ class CompiledFunction(NativeCallable):
         self._kinds = [s.variable.type for s in maker.specs]
         # Python called back, and other threads meanwhile, may replace the values of shared
         # variables, whose memory the native code goes on reading: the arrays are held for the call
-        self._cells = [_cell(v) for v in maker.request.shared] if linked.may_call_python else []
+        self._cells = [cell_of(v) for v in maker.request.shared] if linked.may_call_python else []
         self._native = _Native(self, linked)
         self._linked = linked
         self.defaults = defaults
@@ -212,7 +205,7 @@ class CompiledFunction(NativeCallable):
         build = self.maker.build
         if not build.is_faithful:
             # the numbers of this code mean nothing here: it fails again with our own
-            self._replace(build.link_anew([_cell(v) for v in self.maker.request.shared]))
+            self._replace(build.link_anew([cell_of(v) for v in self.maker.request.shared]))
             return self._once_more(args)
         site = build.lowered[0].program.errors[number]
         if site.kind == "overtaken":
@@ -226,11 +219,24 @@ class CompiledFunction(NativeCallable):
         raise failures.exception(site, record, position)
 
     def _once_more(self, args: tuple[Any, ...]) -> Any:
+        """Make a call again from within: tries of one call are nested, and so are counted."""
         given = [
             value if value is not None or default is None else default.get()
             for value, default in zip(args, self.defaults, strict=True)
         ]
-        return self._native(*self._arguments(given, {}))
+        tries = getattr(_again, "tries", 0)
+        if tries == MOST_TRIES:
+            raise RuntimeError(
+                f"{self.name} was called {tries} times in vain: whenever code for its loops was "
+                "compiled, another thread changed a shared variable, and the code could not be "
+                "kept (for want of memory?). Compile it for one thread (num_threads=1), or do not "
+                "change its shared variables while it runs."
+            )
+        _again.tries = tries + 1
+        try:
+            return self._native(*self._arguments(given, {}))
+        finally:
+            _again.tries = tries
 
     def _replace(self, linked: Linked) -> None:
         """Run other code from now on; the present one may still be running."""
@@ -263,6 +269,8 @@ class CompiledFunction(NativeCallable):
             found[variable] = variable.container
             if variable.name is not None:
                 found[variable.name] = variable.container
+        for argument, state in self.maker.request.kept.items():
+            found[argument] = state.container
         return found
 
     def __getitem__(self, key: Any) -> Any:
@@ -292,24 +300,12 @@ class CompiledFunction(NativeCallable):
         profile: Any = None,
     ) -> CompiledFunction:
         """A copy, with shared variables exchanged by ``swap``, without updates if asked."""
-        maker = self.maker
-        request = copy.copy(maker.request)
+        request = copy.copy(self.maker.request)
         if swap:
             request.replace_shared(swap)
         if delete_updates:
             request.drop_updates()
-        new = FunctionMaker(
-            maker.specs,
-            request,
-            maker.keys,
-            maker.returns,
-            maker.mode,
-            name or self.name,
-            maker.caller,
-            bool(profile),
-            time.perf_counter(),
-        )
-        made = new.create()
+        made = self.maker.made_again(request, name or self.name, bool(profile))
         for mine, theirs in zip(self.defaults, made.defaults, strict=True):
             if mine is not None and theirs is not None and mine is not theirs:
                 theirs.set(mine.get())
@@ -324,12 +320,7 @@ class CompiledFunction(NativeCallable):
         return pickle.loads(pickle.dumps(self))
 
     def __reduce__(self) -> Any:
-        # the graph first: deep ones are pickled node by node
-        return _remake, (
-            self.maker.build.graph,
-            self.maker.recipe(),
-            [None if c is None else c.get() for c in self.defaults],
-        )
+        return self.maker.pickled([None if c is None else c.get() for c in self.defaults])
 
     def explain(self, *args: Any, sizes: dict[Any, Any] | None = None) -> Explanation:
         """What the compiled function keeps in memory and why, and what became of its loops.
@@ -369,148 +360,3 @@ class CompiledFunction(NativeCallable):
 
 
 _ABSENT = object()
-
-
-def _remake(_: Graph, recipe: tuple[Any, ...], defaults: list[Any]) -> CompiledFunction:
-    parts = (*recipe, time.perf_counter())
-    maker = FunctionMaker(*parts)
-    function = maker.create()
-    for container, value in zip(function.defaults, defaults, strict=True):
-        if container is not None:
-            container.set(value)
-    return function
-
-
-class FunctionMaker:
-    """Optimizes and compiles one request; kept by the function it made.
-
-    Attributes
-    ----------
-    fgraph : Function
-        The optimized graph.
-    inputs : list of In
-    mode : Mode
-    build : Build
-        The function's stages.
-    """
-
-    def __init__(
-        self,
-        specs: Sequence[In],
-        request: Any,
-        keys: list[str] | None,
-        returns: Returns,
-        mode: Mode,
-        name: str,
-        caller: str,
-        wants_profile: Any,
-        started: float,
-    ) -> None:
-        self.specs = list(specs)
-        self.inputs = self.specs
-        self.request = request
-        self.keys = keys
-        self.returns = returns
-        self.mode = mode
-        self.name = name
-        self.caller = caller
-        self.wants_profile = bool(wants_profile) or isinstance(wants_profile, ProfileStats)
-        self.profile: ProfileStats | None = None
-        if isinstance(wants_profile, ProfileStats):
-            self.profile = wants_profile
-        elif wants_profile:
-            self.profile = ProfileStats(name)
-        self.input_updates = [k for k, s in enumerate(self.specs) if s.update is not None]
-        self.started = started
-
-    @property
-    def outputs(self) -> list[Variable]:
-        """The requested outputs."""
-        return list(self.request.outputs)
-
-    @property
-    def unoptimized(self) -> Graph:
-        """The graph before the passes."""
-        return self.build.graph
-
-    @property
-    def fgraph(self) -> Graph:
-        """The optimized graph; made now if the code came from the disk."""
-        return self.build.optimized
-
-    @property
-    def remarks(self) -> list[Remark]:
-        """What the passes and the lowering said."""
-        return self.build.remarks
-
-    def recipe(self) -> tuple[Any, ...]:
-        """What makes this maker again in another process."""
-        return (
-            self.specs,
-            self.request,
-            self.keys,
-            self.returns,
-            self.mode,
-            self.name,
-            self.caller,
-            self.wants_profile,
-        )
-
-    def create(self) -> CompiledFunction:
-        """Compile."""
-        from ltensor.runtime.build import Build
-
-        shared = list(self.request.shared)
-        self.build = build = Build(
-            self.request.graph(self.name),
-            self.mode,
-            len(self.specs),
-            len(self.request.outputs),
-            [shared.index(v) for v in self.request.updated],
-            # values that replace defaults are returned as well, after the outputs proper
-            "list" if self.input_updates else self.returns,
-            keeps_memory(self.mode),
-            self.request.lent,
-        )
-        report = build.run_passes(snapshots=True) if hooks.wants_snapshots() else None
-        watched = self.profile is not None or bool(hooks.listeners)
-        linked = build.link([_cell(v) for v in shared], use_plans=not watched)
-        function = CompiledFunction(self, linked, list(map(_default, self.specs)))
-        total = time.perf_counter() - self.started
-        if self.profile is not None:
-            self.profile.compiled(build.optimized, total, build.seconds, build.report.summary())
-        if os.environ.get("LTENSOR_DEBUG", "0") not in ("", "0"):
-            print(build.timing(), file=sys.stderr)
-        if hooks.listeners:
-            hooks.compiled(
-                hooks.CompileRecord(
-                    name=self.name,
-                    graph=build.graph,
-                    snapshots=[] if report is None else report.snapshots,
-                    optimized=build.final,
-                    program=linked.lowered.program,
-                    llvm=linked.text,
-                    module=linked.module,
-                    function=function,
-                )
-            )
-        return function
-
-
-def _default(spec: In) -> Container | None:
-    value = spec.value
-    if value is None or isinstance(value, Container):
-        return value
-    return Container(spec.variable.type, value, spec.strict, spec.allow_downcast, spec.name)
-
-
-def _cell(variable: SharedVariable) -> Any:
-    cell = variable.container.cell
-    if cell is None:
-        from ltensor.errors import UnsupportedError
-
-        raise UnsupportedError(
-            f"the shared variable {variable} holds a {type(variable.container.get()).__name__}, "
-            "which native code cannot read. Use an array, a number or a RandomState."
-        )
-    return cell

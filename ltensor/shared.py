@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.graph import Variable, mark_source
 from ltensor.ir.types import (
@@ -26,6 +27,7 @@ __all__ = [
     "ScalarSharedVariable",
     "SharedVariable",
     "TensorSharedVariable",
+    "cell_of",
     "shared",
     "shared_constructor",
 ]
@@ -284,6 +286,23 @@ def shared(
         variable = SharedVariable(name, generic, _copied(value), strict, allow_downcast)
     mark_source(variable)
     return variable
+
+
+def cell_of(variable: SharedVariable) -> Cell:
+    """The cell that native code reads and writes.
+
+    Raises
+    ------
+    UnsupportedError
+        If the variable holds another object.
+    """
+    cell = variable.container.cell
+    if cell is None:
+        raise UnsupportedError(
+            f"the shared variable {variable} holds a {type(variable.container.get()).__name__}, "
+            "which native code cannot read. Use an array, a number or a RandomState."
+        )
+    return cell
 
 
 def shared_constructor(constructor: Any, remove: bool = False) -> Any:

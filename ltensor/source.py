@@ -66,6 +66,11 @@ class Source:
             self._raw = ()
         return self._frames
 
+    @property
+    def innermost(self) -> Any:
+        """Equal for sources in the same place, cheaper than ``frames``."""
+        return (id(self._raw[0]), self._raw[1]) if self._raw else self.frames[:1]
+
     def format(self) -> str:
         """Give the frames in the form of a Python traceback, innermost last."""
         return "".join(frame.format() for frame in reversed(self.frames))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Constant, Variable, evaluate, toposort
+from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.whole import Signature
 from ltensor.ops.opdef import Declaration, Sample
@@ -54,15 +54,7 @@ def reference(
     inputs: Sequence[Variable], outputs: Sequence[Variable], values: Sequence[Any]
 ) -> list[Any]:
     """The outputs by the ops' NumPy definitions."""
-    known: dict[Variable, Any] = dict(zip(inputs, values, strict=True))
-
-    def value(variable: Variable) -> Any:
-        return variable.data if isinstance(variable, Constant) else known[variable]
-
-    for node in toposort(outputs, blockers=inputs):
-        results = evaluate(node, [value(v) for v in node.inputs])
-        known.update(zip(node.outputs, results, strict=True))
-    return [value(v) for v in outputs]
+    return Function(inputs, outputs).interpret(values)
 
 
 def variable_of(array: np.ndarray, name: str | None = None) -> Variable:

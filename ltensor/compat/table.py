@@ -106,6 +106,20 @@ _CUDA_OFF = _at(
     _SHIMS,
     "cuda_available cuda_enabled cuda_disabled dnn_available dnn_present pygpu_activated use",
 )
+_GPU = "ltensor.compat.gpu_names"
+_DNN = _at(
+    _GPU,
+    "dnn_conv dnn_conv3d dnn_pool dnn_batch_normalization_train dnn_batch_normalization_test",
+)
+_GPU_MOVES = _at(
+    _GPU,
+    "as_gpuarray_variable as_cuda_ndarray_variable gpu_contiguous gpu_from_host host_from_gpu",
+)
+_GPU_TYPES = _at(
+    _GPU,
+    "CudaNdarrayType CudaNdarrayVariable CudaNdarrayConstant CudaNdarraySharedVariable "
+    "GpuArrayType GpuArrayVariable GpuArrayConstant GpuArraySharedVariable",
+)
 _SPARSE = _at(
     _SHIMS,
     "enable_sparse SparseType SparseVariable SparseConstant SparseSharedVariable _is_sparse",
@@ -395,15 +409,20 @@ MODULES: Final[dict[str, Module]] = {
     "theano.sandbox.softsign": Module(_at("ltensor.tensor.nnet", "softsign")),
     "theano.sandbox.linalg": Module({}, ("ltensor.tensor.nlinalg", "ltensor.tensor.slinalg")),
     "theano.sandbox.linalg.ops": Module({}, ("ltensor.tensor.nlinalg", "ltensor.tensor.slinalg")),
-    "theano.sandbox.cuda": Module(_CUDA_OFF, missing=_NO_GPU),
-    "theano.sandbox.cuda.dnn": Module(_CUDA_OFF, missing=_NO_GPU),
+    "theano.sandbox.cuda": Module(_CUDA_OFF | _GPU_MOVES | _GPU_TYPES, missing=_NO_GPU),
+    "theano.sandbox.cuda.dnn": Module(_CUDA_OFF | _DNN, missing=_NO_GPU),
+    "theano.sandbox.cuda.basic_ops": Module(_GPU_MOVES, missing=_NO_GPU),
+    "theano.sandbox.cuda.type": Module(_GPU_TYPES, missing=_NO_GPU),
+    "theano.sandbox.cuda.var": Module(_GPU_TYPES, missing=_NO_GPU),
     "theano.sandbox.gpuarray": Module(_CUDA_OFF, missing=_NO_GPU),
-    "theano.gpuarray": Module(_CUDA_OFF, missing=_NO_GPU),
-    "theano.gpuarray.dnn": Module(_CUDA_OFF, missing=_NO_GPU),
-    "theano.gpuarray.type": Module(_at(_SHIMS, "list_contexts"), missing=_NO_GPU),
+    "theano.gpuarray": Module(_CUDA_OFF | _GPU_TYPES, missing=_NO_GPU),
+    "theano.gpuarray.dnn": Module(_CUDA_OFF | _DNN, missing=_NO_GPU),
+    "theano.gpuarray.basic_ops": Module(_GPU_MOVES, missing=_NO_GPU),
+    "theano.gpuarray.type": Module(_at(_SHIMS, "list_contexts") | _GPU_TYPES, missing=_NO_GPU),
     # As Theano's without SciPy: programs that can do without ask for enable_sparse.
     "theano.sparse": Module(_SPARSE, missing=ABSENT_MODULES["theano.sparse"]),
     "theano.sparse.type": Module(_SPARSE, missing=ABSENT_MODULES["theano.sparse"]),
+    "theano.typed_list": Module(missing=ABSENT_MODULES["theano.typed_list"]),
     "theano.compat": Module({}, (_SHIMS,)),
     "theano.compat.python2x": Module({}, (_SHIMS,)),
     "theano.compat.six": Module({}, ("ltensor.compat.six",)),

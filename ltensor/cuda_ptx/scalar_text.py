@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from ltensor.cuda_ptx.plan import Kernel
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.llvm_text import InstructionText, literal, memory_type, scalar_type
-from ltensor.lowering.program import If, Loop, Scope, Value, root_of
+from ltensor.lowering.llvm_text import literal, memory_type, scalar_type
+from ltensor.lowering.program import Loop, Scope, Value, root_of
+from ltensor.lowering.scope_text import ScopeText
 
 GLOBAL = "ptr addrspace(1)"
 #: on half precision numbers these are computed in single precision, which is exact enough
@@ -19,7 +20,7 @@ _NOT_FOR_HALF = frozenset(("sqrt", "floor", "ceil", "trunc", "rint", "round", "r
 RECORD_VALUES = 60
 
 
-class ScalarText(InstructionText):
+class ScalarText(ScopeText):
     """One kernel's thread. Subclasses spread loops over threads."""
 
     target = "nvptx"
@@ -28,22 +29,9 @@ class ScalarText(InstructionText):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__()
         self.kernel = kernel
-        self.registers: dict[Value, str] = {}
-        self.block = "entry"
         self.head: list[str] = []
 
     # ------------------------------------------------------------------ operands
-
-    def start_block(self, label: str) -> None:
-        """Begin a basic block."""
-        self.lines.append(f"{label}:")
-        self.block = label
-
-    def scalar(self, value: Value) -> str:
-        """``value`` as an operand."""
-        if value.op == "const":
-            return literal(value.attr, value.dtype)
-        return self.registers[value]
 
     def is_private(self, pointer: Value) -> bool:
         """Whether the memory behind ``pointer`` is the thread's own."""
@@ -65,16 +53,6 @@ class ScalarText(InstructionText):
         return f"{self.register_type(value)} {name}"
 
     # ------------------------------------------------------------------ scopes
-
-    def render_scope(self, scope: Scope) -> None:
-        """All entries of a scope."""
-        for entry in scope.body:
-            if isinstance(entry, Loop):
-                self.render_loop(entry)
-            elif isinstance(entry, If):
-                self.render_if(entry)
-            else:
-                self.render_value(entry)
 
     def render_loop(self, loop: Loop) -> None:
         """A loop inside the kernel."""
@@ -115,18 +93,6 @@ class ScalarText(InstructionText):
         high = self.put(f"xor i64 {upper}, {-(1 << 63)}")
         large = self.put(f"fcmp oge double {register}, {half}")
         return self.put(f"select i1 {large}, i64 {high}, i64 {low}")
-
-    def render_if(self, branch: If) -> None:
-        """A branch."""
-        yes, no, end = self.label("then"), self.label("else"), self.label("endif")
-        self.line(f"br i1 {self.scalar(branch.condition)}, label %{yes}, label %{no}")
-        self.start_block(yes)
-        self.render_scope(branch.then)
-        self.line(f"br label %{end}")
-        self.start_block(no)
-        self.render_scope(branch.orelse)
-        self.line(f"br label %{end}")
-        self.start_block(end)
 
     def serial_loop(self, loop: Loop) -> None:
         """One step after the other."""
@@ -173,20 +139,9 @@ class ScalarText(InstructionText):
     def enter_body(self, loop: Loop) -> None:
         """Called at the start of each step of a sequential loop."""
 
-    def combine(self, how: str | None, dtype: str, a: str, b: str) -> str:
+    def combine(self, how: str | None, dtype: str, a: str, b: str, lanes: int = 1) -> str:
         """Join two partial results of a reduction."""
-        kind = scalar_type(dtype)
-        floating = dtype.startswith("float")
-        if how in ("add", "mul"):
-            return self.put(f"{'f' if floating else ''}{how} {kind} {a}, {b}")
-        if how in ("and", "or"):
-            return self.put(f"{how} {kind} {a}, {b}")
-        assert how in ("max", "min", "largest")
-        if floating:
-            name = "minimum" if how == "min" else "maximum"
-            return self._extremum(name, kind, dtype, (a, b), 1)
-        sign = "s" if dtype.startswith("int") else "u"
-        return self.intrinsic(f"llvm.{sign}{how}.{kind}", kind, (kind, kind), (a, b))
+        return super().combine("max" if how == "largest" else how, dtype, a, b, lanes)
 
     # ------------------------------------------------------------------ memory
 

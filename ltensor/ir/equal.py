@@ -14,7 +14,8 @@ from ltensor.ir.graph import Constant, Op, Variable
 from ltensor.ir.types import TensorType
 
 
-def _constant_key(variable: Constant) -> Any:
+def constant_key(variable: Constant) -> Any:
+    """A hashable key that is equal for constants of equal bits."""
     data = variable.data
     if isinstance(variable.type, TensorType):
         return (variable.type, data.shape, data.tobytes())
@@ -40,7 +41,7 @@ def function_key(function: Function) -> Any:
         known = place.get(variable)
         if known is None:
             if isinstance(variable, Constant):
-                known = _constant_key(variable)
+                known = constant_key(variable)
             else:
                 known = ("free", id(variable))
             place[variable] = known

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute, toposort
+from ltensor.ir.graph import Apply, Constant, Variable, evaluate, inputs_of, substitute, toposort
 
 
 class Function:
@@ -87,6 +87,18 @@ class Function:
     def inline(self, arguments: Sequence[Variable]) -> list[Variable]:
         """The outputs with ``arguments`` in the place of the inputs."""
         return substitute(self.outputs, dict(zip(self.inputs, arguments, strict=True)))
+
+    def interpret(self, values: Sequence[Any]) -> list[Any]:
+        """The outputs for given values of the inputs, by the operations' ``perform``."""
+        known: dict[Variable, Any] = dict(zip(self.inputs, values, strict=True))
+
+        def value(variable: Variable) -> Any:
+            return variable.data if isinstance(variable, Constant) else known[variable]
+
+        for node in self.nodes:
+            results = evaluate(node, [value(v) for v in node.inputs])
+            known.update(zip(node.outputs, results, strict=True))
+        return [value(v) for v in self.outputs]
 
     def __str__(self) -> str:
         from ltensor.ir.text import print_function

@@ -139,7 +139,7 @@ class Commit:
             size = pointer.args[0]
             whole = size is b.byte_size(view.dtype, view.dims)
             # of no bytes there is nothing to write
-            if whole and pointers[pointer] == 1 and b._number(size) != 0:
+            if whole and pointers[pointer] == 1 and b.number(size) != 0:
                 candidates[n] = Update(old.pointer, pointer, view.dtype)
         known = {v.pointer for v in self.whole.outside}
         phase = plan_phase(b.program, list(candidates.values()), known)
@@ -223,7 +223,7 @@ class Commit:
         """Make what arrays are wanted; the last thing that may fail."""
         b = self.b
         words = [record.DIMS + len(n.value.dims) for n in arrays]
-        if not arrays or b._number(all_done) is True:
+        if not arrays or b.number(all_done) is True:
             return
         self._records = b.local_array("int64", sum(words)).pointer
         pointers = Counter(n.value.pointer for n in arrays)
@@ -256,7 +256,7 @@ class Commit:
             b.check(b.eq(status, 0), "memory", None)
 
     def _unless(self, done: Value) -> AbstractContextManager[None]:
-        never = self.b._number(done) is False
+        never = self.b.number(done) is False
         return nullcontext() if never else self.b.if_(self.b.not_(done))
 
     def _block(self, n: _New, pointers: Counter[Value]) -> Value:
@@ -323,7 +323,7 @@ class Commit:
 
     def _commit(self, arrays: list[_New], all_done: Value) -> None:
         b = self.b
-        if not arrays or b._number(all_done) is True:
+        if not arrays or b.number(all_done) is True:
             return
         commit = self._support("lt_cells_commit")
         with self._unless(all_done):

@@ -63,13 +63,13 @@ def _first_sizes(
             sizes.append(dims[0])
             continue
         shape = block.shapes.shape(operand)
-        if shape is None or not _known_now(block, shape[0]):
+        if shape is None or not known_now(block, shape[0]):
             return None
         sizes.append(block.scalar(shape[0]))
     return sizes
 
 
-def _known_now(block: Places, size: Variable) -> bool:
+def known_now(block: Places, size: Variable) -> bool:
     """Whether a size follows from what is bound already."""
     stack, seen = [size], 0
     while stack:

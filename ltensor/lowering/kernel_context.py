@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ltensor.ir.graph import Apply
 from ltensor.lowering.fusion import is_scalar
 from ltensor.lowering.nest import collapse
+from ltensor.lowering.placed import make_target, placed_parts, slice_of, window
 from ltensor.lowering.program import Value, View
 
 if TYPE_CHECKING:
@@ -70,6 +71,28 @@ class KernelContext:
         else:
             self.result(target)
         return target
+
+    def placed_part(self) -> tuple[View, bool] | None:
+        """Where this node's second operand goes if it is put into zeros, and whether it is there.
+
+        None if this node belongs to no chain of them (`ltensor.lowering.placed`). The first of a
+        chain sets to zero what no part covers.
+        """
+        chain = placed_parts(self.block, self.node)
+        if chain is None:
+            return None
+        target = make_target(self.block, chain)
+        if self.node is chain.nodes[0]:
+            for bounds in chain.gaps():
+                self._clear(window(self.block, target, chain.axis, bounds))
+        self.result(target)
+        return slice_of(self.block, target, chain, self.node), self.node in chain.written
+
+    def _clear(self, part: View) -> None:
+        space = collapse(self.block, [], part.dims, [part])
+        with ExitStack() as stack:
+            index = self.block.open_loops(stack, space, label=str(self.node.op))
+            self.b.store(part, index, self.b.const(0, part.dtype))
 
     def may_change_in_place(self, position: int) -> bool:
         """Whether operand ``position`` may turn out to be a shared variable's own memory.

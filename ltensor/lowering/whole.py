@@ -247,6 +247,8 @@ class WholeFunction:
             return View(kind.dtype, pointer, dims)
 
         provide.adopt = adopt  # type: ignore[attr-defined]
+        # new memory, in which nothing lies that is still to be read
+        provide.apart = True  # type: ignore[attr-defined]
         return provide
 
 

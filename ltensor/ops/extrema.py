@@ -15,7 +15,8 @@ from ltensor.ir.types import tensor_type
 from ltensor.ops import batching
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
-from ltensor.ops.reduce import CASES, keep_dims, normalize_axes
+from ltensor.ops.reduce import CASES
+from ltensor.ops.reduce_base import keep_dims, normalize_axes
 from ltensor.ops.samples import draw
 
 Axes = Any

@@ -16,7 +16,7 @@ from ltensor.errors import AsTensorError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, evaluate
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import DisconnectedType, TensorType
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare
@@ -205,16 +205,8 @@ class Branches(DeclaredOp):
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         condition, *values = inputs
         chosen = self.then if condition else self.other
-        known: dict[Variable, Any] = dict(zip(chosen.inputs, values, strict=True))
-
-        def value(variable: Variable) -> Any:
-            return variable.data if isinstance(variable, Constant) else known[variable]
-
-        for inner in chosen.nodes:
-            results = evaluate(inner, [value(v) for v in inner.inputs])
-            known.update(zip(inner.outputs, results, strict=True))
-        for cell, variable in zip(output_storage, chosen.outputs, strict=True):
-            cell[0] = value(variable)
+        for cell, value in zip(output_storage, chosen.interpret(values), strict=True):
+            cell[0] = value
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
         return [

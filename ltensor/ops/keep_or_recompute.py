@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
@@ -23,6 +23,9 @@ from ltensor.ir.types import TensorType
 from ltensor.ops.opdef import is_pure
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.ops.subtensor import Subtensor
+
+if TYPE_CHECKING:
+    from ltensor.ops.scan import Scan
 
 #: taken for a size that is not known
 USUAL_SIZE = 32
@@ -34,6 +37,60 @@ MOST_SCALAR_COST = 8
 MOST_VALUES = 1500
 #: capacity of what cannot be cut
 ENDLESS = 1 << 50
+
+
+def forward_values(
+    op: Scan, outputs: Sequence[Variable]
+) -> tuple[list[Variable], list[tuple[str | None, Any, Any]]]:
+    """Which forward values a backward body with these ``outputs`` has to be given.
+
+    Others are computed again from these and from what is at hand; the second result tells of them:
+    name, operation, source.
+    """
+    free = set(op.inner_seqs()) | set(op.inner_refs()) | set(op.inner_rows())
+    free |= set(op.inner_outs())
+    for variables in op.inner_taps():
+        free.update(variables)
+    # what does not change from step to step is computed before the backward loop as well
+    free |= invariants(op.body, op.inner_refs())
+    inside = {v for node in op.body.nodes for v in node.outputs}
+    inside |= set(op.inner_carries())
+    # a value of which only sizes are read is not needed: sizes never depend on data here
+    needed: list[Variable] = []
+    seen: set[Variable] = set()
+    stack = list(outputs)
+    while stack:
+        v = stack.pop()
+        if v in seen or v in free or isinstance(v, Constant):
+            continue
+        seen.add(v)
+        if v in inside:
+            needed.append(v)
+        elif v.owner is not None:
+            stack.extend(v.owner.inputs)
+    wanted = values_to_keep(op.body, free, needed, lambda value: _differs_in_size(op, value))
+    stack, kept = needed, set(wanted)
+    while stack:
+        v = stack.pop()
+        seen.add(v)
+        if v not in kept and v not in free and v.owner is not None:
+            stack.extend(v.owner.inputs)
+    again = [
+        (v.name, node.op, v.source or node.source)
+        for node in op.body.nodes
+        if getattr(node.op, "kind", "") == "pointwise" or node.op.regions
+        for v in node.outputs
+        if v in seen and v not in wanted
+    ]
+    return [v for v in wanted if isinstance(v.type, TensorType)], again
+
+
+def _differs_in_size(op: Scan, value: Variable) -> bool:
+    """Whether a forward value is computed again because its rows differ in size."""
+    node = value.owner
+    if node is None or not all(isinstance(v.type, TensorType) for v in node.inputs):
+        return False
+    return not op.sized_outside(value)
 
 
 def values_to_keep(

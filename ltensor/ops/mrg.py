@@ -17,7 +17,7 @@ from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import NullType, TensorType, disconnected_type
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tensor
-from ltensor.ops.uniform_draw import UniformDraw, as_sizes
+from ltensor.ops.uniform_draw import UniformDraw, as_sizes, checked_dims
 
 M1 = 2147483647
 M2 = 2147462579
@@ -62,7 +62,7 @@ class MRGUniform(UniformDraw):
         old = k.operand(0)
         rows, words = old.dims
         k.check(b.eq(words, 6), "random_state", (rows, words))
-        dims = self.checked_dims(k)
+        dims = checked_dims(k)
         count = b.size(dims)
         k.check(b.or_(b.gt(rows, 0), b.eq(count, 0)), "random_state", (rows, words))
         new = k.output(0, (rows, words))

@@ -27,8 +27,7 @@ from ltensor.ops.crossentropy import (
     sigmoid_binary_crossentropy,
 )
 from ltensor.ops.elementwise import elementwise, real_float_like
-from ltensor.ops.reduce import mean as reduce_mean
-from ltensor.ops.reduce import var as reduce_var
+from ltensor.ops.moments import mean, var
 from ltensor.ops.shape import dimshuffle, set_flags, shape_i
 from ltensor.ops.softmax import (
     LogSoftmax,
@@ -269,8 +268,8 @@ def batch_normalization_train(
     given = [gamma, beta, *(v for v in running if v is not None)]
     frame = _Parameters(inputs, given, axes)
     offset = _epsilon(epsilon)
-    average = reduce_mean(inputs, axis=frame.axes, keepdims=True)
-    spread = reduce_var(inputs, axis=frame.axes, keepdims=True)
+    average = mean(inputs, axis=frame.axes, keepdims=True)
+    spread = var(inputs, axis=frame.axes, keepdims=True)
     inverse = inv(sqrt(add(spread, cast(offset, spread.type.dtype))))
     normal = mul(sub(inputs, average), mul(frame.spread(gamma), inverse))
     results = [add(normal, frame.spread(beta)), frame.back(average), frame.back(inverse)]

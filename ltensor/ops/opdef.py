@@ -5,7 +5,7 @@ Every operation belongs to one kind, by which the lowering treats it:
 ============  ==================================================================================
 pointwise     one element of the result from the same element of each operand (``ops.elementwise``)
 indexed       one element of the result from elements of the operands at other indices: ``element``
-reduction     ``identity``, ``combine``, ``finish`` over some axes (``ops.reduce``)
+reduction     ``identity``, ``combine``, ``finish`` over some axes (``ops.reduce_base``)
 kernel        its own loops, written with the loop builder, or a call of the run time: ``lower``
 region        holds sub-graphs (scan, ifelse); lowered by the lowering itself
 python        a user's ``perform``, called back

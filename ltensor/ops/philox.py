@@ -13,7 +13,7 @@ import numpy as np
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import Apply, Variable
 from ltensor.ops.opdef import Declaration, Sample, declare
-from ltensor.ops.uniform_draw import UniformDraw, as_sizes
+from ltensor.ops.uniform_draw import UniformDraw, as_sizes, checked_dims
 
 #: elements made of one block of four words
 PER_BLOCK = {"float32": 4, "float64": 2}
@@ -60,7 +60,7 @@ class PhiloxUniform(UniformDraw):
         b = k.b
         old = k.operand(0)
         k.check(b.eq(old.dims[0], 2), "random_state", (old.dims[0], b.const(1)))
-        dims = self.checked_dims(k)
+        dims = checked_dims(k)
         count = b.size(dims)
         key, counter = b.load(old, (0,)), b.load(old, (1,))
         target = k.output(1, dims) if dims else b.temporary(self.dtype, (b.const(1),))

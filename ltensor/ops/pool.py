@@ -153,10 +153,11 @@ class Pool(PoolOp):
         return [op(x, self(x, *self.split(parameters)), v, *self.split(parameters))]
 
 
-class MaxPoolGrad(PoolOp):
-    """Every pixel that equals the maximum of its window gets the gradient of that maximum."""
+class _OfMaxima(PoolOp):
+    """From images, the maxima of their windows and a value for each of one of these."""
 
-    ir_name = "pool_max_grad"
+    #: the operand that the result is like
+    like = 0
     leading = 3
 
     def make_node(
@@ -167,11 +168,18 @@ class MaxPoolGrad(PoolOp):
         if rest:
             ws, stride, pad = self.split([ws, stride, pad, *rest])
         parameters = self.parameters(ws, stride, pad)
-        result = output_like(x, dt.upcast(x.type.dtype, gz.type.dtype))
+        like = (x, maxout)[self.like]
+        result = output_like(like, dt.upcast(x.type.dtype, gz.type.dtype))
         return Apply(self, [x, maxout, gz, *parameters], [result])
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        return [shapes[0]]
+        return [shapes[self.like]]
+
+
+class MaxPoolGrad(_OfMaxima):
+    """Every pixel that equals the maximum of its window gets the gradient of that maximum."""
+
+    ir_name = "pool_max_grad"
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         x, maxout, gz = inputs[:3]
@@ -217,25 +225,11 @@ class MaxPoolGrad(PoolOp):
         return [zero_gradient(x), zero_gradient(maxout), back, *self.cut(len(parameters))]
 
 
-class DownsampleFactorMaxGradGrad(PoolOp):
+class DownsampleFactorMaxGradGrad(_OfMaxima):
     """The sum over the pixels that equal the maximum of their window: transposes `MaxPoolGrad`."""
 
     ir_name = "pool_max_grad_grad"
-    leading = 3
-
-    def make_node(
-        self, x: Any, maxout: Any, gz: Any, ws: Any, stride: Any = None, pad: Any = None, *rest: Any
-    ) -> Apply:
-        x = self.image(x)
-        maxout, gz = (self.image(v, x.type.ndim) for v in (maxout, gz))
-        if rest:
-            ws, stride, pad = self.split([ws, stride, pad, *rest])
-        parameters = self.parameters(ws, stride, pad)
-        result = output_like(maxout, dt.upcast(x.type.dtype, gz.type.dtype))
-        return Apply(self, [x, maxout, gz, *parameters], [result])
-
-    def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        return [shapes[1]]
+    like = 1
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         x, maxout, gz = inputs[:3]

@@ -26,10 +26,9 @@ from ltensor.ir.types import (
 )
 from ltensor.ops.opdef import Declaration, DeclaredOp, declare
 from ltensor.ops.random_draws import CHUNK, METHODS, Method, copy_state
+from ltensor.ops.uniform_draw import checked_dims
 
 STATE_WORDS = 640
-#: no draw has more elements than this (the product of the sizes must not wrap)
-MOST_ELEMENTS = 2.0**46
 
 
 class RandomFunction(DeclaredOp):
@@ -238,18 +237,11 @@ class RandomFunction(DeclaredOp):
         k.result(state, 0)
 
     def _checked_dims(self, k: Any) -> list[Any]:
-        b = k.b
-        dims = list(k.block.dims(k.node.outputs[1]))
-        total: Any = b.const(1.0, "float64")
-        for size in dims:
-            k.check(b.ge(size, 0), "negative_size", (size,))
-            total = b.mul(total, b.cast(size, "float64"))
+        b, dims = k.b, checked_dims(k)
         for flag, given in zip(self.pattern, k.node.inputs[1 : 1 + self.sizes], strict=False):
             if flag and constant_value(given) is None:
                 size = b.cast(k.block.scalar(given), "int64")
                 k.check(b.eq(size, 1), "random_shape", (size, b.const(1)), (0,))
-        if total.op != "const" or total.attr > MOST_ELEMENTS:
-            k.check(b.le(total, MOST_ELEMENTS), "random_size")
         return dims
 
     def _in_chunks(self, k: Any, draw: Any, target: Any, count: Any) -> None:

@@ -386,17 +386,10 @@ class Scan(DeclaredOp):
         return result
 
     def _run_body(self, values: list[Any]) -> list[Any]:
-        known: dict[Variable, Any] = dict(zip(self.body.inputs, values, strict=True))
-
-        def get(v: Variable) -> Any:
-            return v.data if isinstance(v, Constant) else known[v]
-
-        for inner in self.body.nodes:
-            results = evaluate(inner, [get(v) for v in inner.inputs])
-            known.update(zip(inner.outputs, results, strict=True))
+        results = self.body.interpret(values)
         return [
-            np.array(get(v)) if isinstance(v.type, TensorType) else get(v)
-            for v in self.body.outputs
+            np.array(value) if isinstance(v.type, TensorType) else value
+            for v, value in zip(self.body.outputs, results, strict=True)
         ]
 
     # ------------------------------------------------------------- differentiation

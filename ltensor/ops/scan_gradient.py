@@ -19,7 +19,7 @@ from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, substitute
+from ltensor.ir.graph import Apply, Variable, substitute
 from ltensor.ir.types import DisconnectedType, TensorType, disconnected_type, tensor_type
 from ltensor.ops.alloc import alloc, zeros_like
 from ltensor.ops.arithmetic import add, minimum, sub, switch
@@ -28,7 +28,7 @@ from ltensor.ops.compare import eq
 from ltensor.ops.differentiate import pullback
 from ltensor.ops.indexing import inc_subtensor
 from ltensor.ops.join import concatenate
-from ltensor.ops.keep_or_recompute import invariants, values_to_keep
+from ltensor.ops.keep_or_recompute import forward_values
 from ltensor.ops.last_row import split_last_row
 from ltensor.ops.scan import Scan
 from ltensor.ops.scan_blocks import windows
@@ -218,59 +218,6 @@ class _Backward:
     def _shaped(self, g: Any, like: Variable) -> Variable:
         return restore_flags(g, like)
 
-    # ------------------------------------------------------------- forward values
-
-    def _needed(self, body_outputs: Sequence[Variable]) -> list[Variable]:
-        """Forward values that the backward body would have to be given.
-
-        Others are computed again from these and from what is at hand
-        (`ltensor.ops.keep_or_recompute`).
-        """
-        op = self.op
-        free = set(op.inner_seqs()) | set(op.inner_refs()) | set(op.inner_rows())
-        free |= set(op.inner_outs())
-        for variables in op.inner_taps():
-            free.update(variables)
-        # what does not change from step to step is computed before the backward loop as well
-        free |= invariants(op.body, op.inner_refs())
-        forward_values = {v for node in op.body.nodes for v in node.outputs}
-        forward_values |= set(op.inner_carries())
-        # a value of which only sizes are read is not needed: sizes never depend on data here
-        needed: list[Variable] = []
-        seen: set[Variable] = set()
-        stack = list(body_outputs)
-        while stack:
-            v = stack.pop()
-            if v in seen or v in free or isinstance(v, Constant):
-                continue
-            seen.add(v)
-            if v in forward_values:
-                needed.append(v)
-            elif v.owner is not None:
-                stack.extend(v.owner.inputs)
-        wanted = values_to_keep(op.body, free, needed, self._computed_again)
-        stack, kept = needed, set(wanted)
-        while stack:
-            v = stack.pop()
-            seen.add(v)
-            if v not in kept and v not in free and v.owner is not None:
-                stack.extend(v.owner.inputs)
-        self.again = [
-            (v.name, node.op, v.source or node.source)
-            for node in op.body.nodes
-            if getattr(node.op, "kind", "") == "pointwise" or node.op.regions
-            for v in node.outputs
-            if v in seen and v not in wanted
-        ]
-        return [v for v in wanted if isinstance(v.type, TensorType)]
-
-    def _computed_again(self, value: Variable) -> bool:
-        """Whether a forward value is computed again because its rows differ in size."""
-        node = value.owner
-        if node is None or not all(isinstance(v.type, TensorType) for v in node.inputs):
-            return False
-        return not self.op.sized_outside(value)
-
     def _assemble(
         self,
         body_outputs: list[Variable],
@@ -284,7 +231,7 @@ class _Backward:
     ) -> list[Any]:
         op = self.op
         body_outputs = use_known_shapes(op.body, body_outputs)
-        kept = self._needed(body_outputs)
+        kept, self.again = forward_values(op, body_outputs)
         kept_traces = self._keep(kept)
         free = [*op.inner_rows(), *op.inner_outs()]
         free_traces = [*self.traces, *self.out_traces]

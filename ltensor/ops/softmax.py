@@ -354,7 +354,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Variable:
     """log(sum(exp(x))) over ``axis``, without overflow."""
     from ltensor.ops.arithmetic import mul
     from ltensor.ops.cast import cast
-    from ltensor.ops.reduce import keep_dims, normalize_axes
+    from ltensor.ops.reduce_base import keep_dims, normalize_axes
     from ltensor.ops.shape import reshape, shape_i
 
     x = as_tensor(x)

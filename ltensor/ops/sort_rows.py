@@ -50,7 +50,7 @@ def sort_rows(k: Any, x: Any, target: Any, axis: int, places: bool) -> None:
     b, length = k.b, x.dims[axis]
     if places and not is_wide(x.dtype):
         few = b.le(length, PACKED_PLACES)
-        k.check(few, "too_many_repeats", (), (k.node.op.ir_name,))
+        k.check(few, "too_many_places", (length,), (k.node.op.ir_name, x.dtype))
     each, more = work_words(x.dtype, places)
     work = b.temporary("int64", (b.add(b.mul(length, each), more),))
     symbol = f"lt_{'argsort' if places else 'sort'}_{x.dtype}"

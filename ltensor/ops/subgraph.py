@@ -12,7 +12,7 @@ from typing import Any
 from ltensor.ir.aside import built_aside
 from ltensor.ir.build import as_tensor
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, evaluate, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
 from ltensor.ir.types import DisconnectedType, NullType, disconnected_type
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import DeclaredOp
@@ -137,16 +137,8 @@ class OpFromGraph(DeclaredOp):
         return Apply(self, [*operands, *self.shared_inputs], outputs)
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        known: dict[Variable, Any] = dict(zip(self.graph.inputs, inputs, strict=True))
-
-        def value(variable: Variable) -> Any:
-            return variable.data if isinstance(variable, Constant) else known[variable]
-
-        for inner in self.graph.nodes:
-            results = evaluate(inner, [value(v) for v in inner.inputs])
-            known.update(zip(inner.outputs, results, strict=True))
-        for cell, variable in zip(output_storage, self.graph.outputs, strict=True):
-            cell[0] = value(variable)
+        for cell, value in zip(output_storage, self.graph.interpret(inputs), strict=True):
+            cell[0] = value
 
     # ---------------------------------------------------------------- derivatives
 

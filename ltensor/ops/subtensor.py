@@ -290,6 +290,12 @@ class IncSubtensor(LinearInTwo):
             x, y = k.operand(0), k.operand(1)
             k.result(y if self.set_instead_of_inc else k.b.add(x, y))
             return
+        placed = k.placed_part()
+        if placed is not None:
+            region, is_there = placed
+            if not is_there:
+                write_region(k, region, k.operand(1), replace=True)
+            return
         target = k.changed_operand(0)
         y = k.operand(1)
         region = window(k, target, self.idx_list, k.node.inputs[2:])

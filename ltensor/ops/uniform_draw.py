@@ -46,18 +46,6 @@ class UniformDraw(DeclaredOp):
 
         return [shapes[0], tuple(cast(s, "int64") for s in node.inputs[1:])]
 
-    def checked_dims(self, k: Any) -> list[Any]:
-        """The sizes of the sample in the lowering, none negative, their product not too large."""
-        b = k.b
-        dims = list(k.block.dims(k.node.outputs[1]))
-        total: Any = b.const(1.0, "float64")
-        for size in dims:
-            k.check(b.ge(size, 0), "negative_size", (size,))
-            total = b.mul(total, b.cast(size, "float64"))
-        if total.op != "const" or total.attr > MOST_ELEMENTS:
-            k.check(b.le(total, MOST_ELEMENTS), "random_size")
-        return dims
-
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         return [[True, False], *[[False, False] for _ in node.inputs[1:]]]
 
@@ -66,6 +54,19 @@ class UniformDraw(DeclaredOp):
 
     def R_op(self, inputs: list[Variable], eval_points: list[Any]) -> list[Any]:
         return [None, None]
+
+
+def checked_dims(k: Any) -> list[Any]:
+    """The sizes of the sample in the lowering, none negative, their product not too large."""
+    b = k.b
+    dims = list(k.block.dims(k.node.outputs[1]))
+    total: Any = b.const(1.0, "float64")
+    for size in dims:
+        k.check(b.ge(size, 0), "negative_size", (size,))
+        total = b.mul(total, b.cast(size, "float64"))
+    if total.op != "const" or total.attr > MOST_ELEMENTS:
+        k.check(b.le(total, MOST_ELEMENTS), "random_size")
+    return dims
 
 
 def as_sizes(sizes: Sequence[Any]) -> list[Any]:

@@ -24,5 +24,6 @@ from ltensor.passes import (  # noqa: F401
     scan_vectorize,
     shapes,
     share_powers,
+    share_regions,
     stabilize,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ltensor.ir.function import Function
 from ltensor.passes.canonical import (
     algebra,
+    choices,
     fills,
     layout,
     powers,
@@ -20,7 +21,7 @@ from ltensor.passes.manager import register
 from ltensor.passes.rewrite import Rules, rewrite
 
 RULES = Rules("canonicalize")
-for _part in (powers, fills, layout, slices, reductions, products, algebra):
+for _part in (powers, fills, layout, slices, reductions, products, choices, algebra):
     RULES.include(_part.RULES)
 
 

@@ -27,9 +27,10 @@ MOST_ROUNDS = 12
 
 _PASSES: dict[str, Pass] = {}
 
-#: of the pipeline that is running: regions on which a pass with these options had nothing to do.
-#: Most passes of a round find the bodies of loops as they left them.
-_idle: ContextVar[dict[Any, Function] | None] = ContextVar("idle", default=None)
+#: of the pipeline that is running: a region (held: its address stays its own) and what a pass with
+#: these options made of it. Most passes of a round find the bodies of loops as they left them, and
+#: loops may share a body.
+_done: ContextVar[dict[Any, tuple[Function, Function]] | None] = ContextVar("done", default=None)
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,15 @@ class Pass:
         return self.run(function, **options)
 
     def _region(self, region: Function, options: dict[str, Any]) -> Function:
-        """Run the pass on a region unless it is known to have nothing to do there."""
-        idle = _idle.get()
-        if idle is None:
+        """Run the pass on a region unless it is known what comes of it."""
+        done = _done.get()
+        if done is None:
             return self(region, **options)
         key = self.name, repr(options), id(region)
-        if key not in idle:
-            after = self(region, **options)
-            if after is region:
-                idle[key] = region  # held: its address stays its own
-            return after
-        return region
+        found = done.get(key)
+        if found is None:
+            found = done[key] = region, self(region, **options)
+        return found[1]
 
 
 def register(run: Callable[..., Function], *, name: str = "", regions: bool = True) -> Any:
@@ -296,11 +295,11 @@ def run_pipeline(
     report = Report(function)
     if verify:
         _verify(function, "the input")
-    before = _idle.set({})
+    before = _done.set({})
     try:
         _run_steps(steps, report, verify, snapshots)
     finally:
-        _idle.reset(before)
+        _done.reset(before)
     return report
 
 

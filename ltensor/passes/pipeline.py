@@ -10,7 +10,7 @@ from ltensor.passes.manager import Group, Report, Step, parse_pipeline, run_pipe
 
 SIMPLIFY = "repeat(canonicalize,fold_constants)"
 STABLE = f"{SIMPLIFY},repeat(stabilize,canonicalize,fold_constants)"
-JOIN = "scan_merge,scan_checkpoint"
+START = "inline_graphs,share_regions,scan_merge,scan_checkpoint"
 LOOPS = (
     "scan_constant_slots,scan_equal_slots,scan_prune,scan_hoist,scan_concat_products,scan_hoist,"
     "scan_accumulate,scan_prune,scan_history,scan_vectorize,scan_prune,"
@@ -21,9 +21,9 @@ LOOPS = (
 #: pipelines by level
 LEVELS: dict[str, str] = {
     "none": "inline_graphs,scan_merge,shapes,sink_branches",
-    "fast_compile": f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},sink_branches",
+    "fast_compile": f"{START},{STABLE},fills,shapes,{LOOPS},sink_branches",
     "fast_run": (
-        f"inline_graphs,{JOIN},{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,share_powers,"
+        f"{START},{STABLE},fills,shapes,{LOOPS},{SIMPLIFY},cse,share_powers,"
         "scan_order,sink_branches"
     ),
 }

@@ -44,6 +44,22 @@ EXPORTS: Final = (
     "lt_lend_output",
 )
 
+#: goes through the records, which differ in length; ends at "end"
+_EACH_RECORD = """\
+  br label %head
+head:
+  %k = phi i64 [ 0, %start ], [ %k.next, %next ]
+  %record = phi ptr [ %records, %start ], [ %record.next, %next ]
+  %more = icmp slt i64 %k, %count
+  br i1 %more, label %body, label %end
+body:
+  %k.next = add i64 %k, 1
+  %cell = load ptr, ptr %record
+  %rank.at = getelementptr i64, ptr %cell, i64 -2
+  %rank = load i64, ptr %rank.at
+  %words = add i64 %rank, R_DIMS
+  %record.next = getelementptr i64, ptr %record, i64 %words"""
+
 _TEXT = r"""
 declare void @PyErr_Clear()
 @lt_changes = external global i64
@@ -96,19 +112,7 @@ no:
 ; yet; not 0, with an exception set, if there is no memory.
 define i64 @lt_cells_prepare(ptr %records, i64 %count, i64 %holds) nounwind {
 start:
-  br label %head
-head:
-  %k = phi i64 [ 0, %start ], [ %k.next, %next ]
-  %record = phi ptr [ %records, %start ], [ %record.next, %next ]
-  %more = icmp slt i64 %k, %count
-  br i1 %more, label %body, label %good
-body:
-  %k.next = add i64 %k, 1
-  %cell = load ptr, ptr %record
-  %rank.at = getelementptr i64, ptr %cell, i64 -2
-  %rank = load i64, ptr %rank.at
-  %words = add i64 %rank, R_DIMS
-  %record.next = getelementptr i64, ptr %record, i64 %words
+EACH_RECORD
   %coming.at = getelementptr i64, ptr %record, i64 R_ARRAY
   store ptr null, ptr %coming.at
   %done.at = getelementptr i64, ptr %record, i64 R_DONE
@@ -180,26 +184,14 @@ next:
 fail:
   call void @lt_records_drop(ptr %records, i64 %k)
   ret i64 1
-good:
+end:
   ret i64 0
 }
 
 ; Let go of the arrays of the first %count records.
 define internal void @lt_records_drop(ptr %records, i64 %count) nounwind {
 start:
-  br label %head
-head:
-  %k = phi i64 [ 0, %start ], [ %k.next, %next ]
-  %record = phi ptr [ %records, %start ], [ %record.next, %next ]
-  %more = icmp slt i64 %k, %count
-  br i1 %more, label %body, label %end
-body:
-  %k.next = add i64 %k, 1
-  %cell = load ptr, ptr %record
-  %rank.at = getelementptr i64, ptr %cell, i64 -2
-  %rank = load i64, ptr %rank.at
-  %words = add i64 %rank, R_DIMS
-  %record.next = getelementptr i64, ptr %record, i64 %words
+EACH_RECORD
   %array.at = getelementptr i64, ptr %record, i64 R_ARRAY
   %array = load ptr, ptr %array.at
   %none = icmp eq ptr %array, null
@@ -216,19 +208,7 @@ end:
 ; Put new values where the old ones were.
 define void @lt_cells_commit(ptr %records, i64 %count) nounwind {
 start:
-  br label %head
-head:
-  %k = phi i64 [ 0, %start ], [ %k.next, %next ]
-  %record = phi ptr [ %records, %start ], [ %record.next, %next ]
-  %more = icmp slt i64 %k, %count
-  br i1 %more, label %body, label %end
-body:
-  %k.next = add i64 %k, 1
-  %cell = load ptr, ptr %record
-  %rank.at = getelementptr i64, ptr %cell, i64 -2
-  %rank = load i64, ptr %rank.at
-  %words = add i64 %rank, R_DIMS
-  %record.next = getelementptr i64, ptr %record, i64 %words
+EACH_RECORD
   %done.at = getelementptr i64, ptr %record, i64 R_DONE
   %done = load i64, ptr %done.at
   %is.done = icmp ne i64 %done, 0
@@ -317,6 +297,7 @@ def module_text() -> str:
     return apart.TEXT + filled(
         _TEXT,
         (
+            ("EACH_RECORD", _EACH_RECORD),
             ("ARRAY_DATA", layout.ARRAY_DATA),
             ("ARRAY_DIMS", layout.ARRAY_DIMS),
             ("ARRAY_FLAGS", layout.ARRAY_FLAGS),

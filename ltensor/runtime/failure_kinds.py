@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from numpy.linalg import LinAlgError
 
+from ltensor.errors import UnsupportedError
 from ltensor.lowering.program import ErrorSite
 
 Numbers = Sequence[int]
@@ -204,6 +205,13 @@ KINDS: dict[str, tuple[type[Exception], FirstLine]] = {
     ),
     "random_too_many": (ValueError, _detail("cannot choose {0} different ones of {1} categories")),
     "too_many_repeats": (MemoryError, _detail("{detail[0]}: the result has too many elements")),
+    "too_many_places": (
+        UnsupportedError,
+        _detail(
+            "{detail[0]} of {0} elements of {detail[1]} along an axis is not supported, whose "
+            "places take more than 32 bits; cast them to a dtype of 64 bits before"
+        ),
+    ),
     "zero_step": (ValueError, _fixed("slice step cannot be zero")),
     "subtensor_mismatch": (
         ValueError,

@@ -81,7 +81,8 @@ def _tensor_type(variable: Variable, role: str) -> TensorType:
         return variable.type
     raise UnsupportedError(
         f"{variable} of type {variable.type} as {role} of a compiled function",
-        "use tensors; a random state belongs in a shared variable, with its new state in updates",
+        "use tensors; a random state belongs in a shared variable with its new state in updates, "
+        "or in In(state, value=numpy.random.RandomState(..), update=new_state)",
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ltensor.config import config
 from ltensor.errors import MissingInputError, UnsupportedError
+from ltensor.function_request import fit_update
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Constant, Variable, inputs_of, substitute
 from ltensor.ir.types import TensorType, tensor_type
@@ -220,9 +221,7 @@ class Construction(Arguments):
         for key, value in step.updates.items():
             if not isinstance(key, SharedVariable):
                 raise TypeError("update target must be a SharedVariable", key)
-            from ltensor.function import _fit_update
-
-            updates[key] = _fit_update(key, value)
+            updates[key] = fit_update(key, value)
         blockers = [*inner, *self.non_sequences]
         while True:
             start = [*step.outputs, *updates.values()]

@@ -100,6 +100,7 @@ from ltensor.ops.join import (
     vertical_stack,
 )
 from ltensor.ops.linalg import Dot, dot, outer, tensordot
+from ltensor.ops.moments import mean, std, var
 from ltensor.ops.rearrange import (
     compress,
     mgrid,
@@ -124,16 +125,11 @@ from ltensor.ops.reduce import (
     all,
     any,
     max,
-    mean,
     min,
     prod,
-    std,
     sum,
-    var,
 )
-from ltensor.ops.reduce import (
-    ReduceOp as CAReduce,
-)
+from ltensor.ops.reduce_base import ReduceOp as CAReduce
 from ltensor.ops.search import SearchSorted as SearchsortedOp
 from ltensor.ops.search import searchsorted
 from ltensor.ops.shape import DimShuffle, Reshape, Shape, ShapeI, shape

@@ -21,9 +21,9 @@ from ltensor.ops.cast import cast
 from ltensor.ops.compare import eq, ge, isinf, isnan, le
 from ltensor.ops.indexing import getitem, inc_subtensor, set_subtensor
 from ltensor.ops.reduce import all as reduce_all
-from ltensor.ops.reduce import keep_dims
 from ltensor.ops.reduce import max as reduce_max
 from ltensor.ops.reduce import min as reduce_min
+from ltensor.ops.reduce_base import keep_dims, normalize_axes
 from ltensor.ops.transcendental import round_half_away_from_zero, round_half_to_even
 
 __all__ = [
@@ -284,8 +284,6 @@ def patternbroadcast(x: Any, broadcastable: Sequence[bool]) -> Any:
 
 def makeKeepDims(x: Any, y: Any, axis: Any) -> Any:
     """``y``, a reduction of ``x`` over ``axis``, with the reduced axes as broadcastable ones."""
-    from ltensor.ops.reduce import normalize_axes
-
     x = as_tensor(x)
     return keep_dims(x, as_tensor(y), normalize_axes(axis, x))
 

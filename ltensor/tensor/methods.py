@@ -10,7 +10,7 @@ import numpy as np
 # Names of this package are looked up when a method runs: the package imports this module.
 import ltensor.tensor as T
 from ltensor.ir.types import TensorType
-from ltensor.ops import arithmetic, reduce, transcendental
+from ltensor.ops import arithmetic, moments, reduce, transcendental
 from ltensor.ops import shape as shapes
 from ltensor.ops.cast import cast
 
@@ -165,19 +165,19 @@ class Methods:
         self, axis: Any = None, dtype: Any = None, keepdims: bool = False, acc_dtype: Any = None
     ) -> Any:
         """Mean over ``axis``."""
-        return reduce.mean(self, axis=axis, dtype=dtype, keepdims=keepdims, acc_dtype=acc_dtype)
+        return moments.mean(self, axis=axis, dtype=dtype, keepdims=keepdims, acc_dtype=acc_dtype)
 
     def var(
         self, axis: Any = None, ddof: int = 0, keepdims: bool = False, corrected: bool = False
     ) -> Any:
         """Variance over ``axis``."""
-        return reduce.var(self, axis=axis, ddof=ddof, keepdims=keepdims, corrected=corrected)
+        return moments.var(self, axis=axis, ddof=ddof, keepdims=keepdims, corrected=corrected)
 
     def std(
         self, axis: Any = None, ddof: int = 0, keepdims: bool = False, corrected: bool = False
     ) -> Any:
         """Standard deviation over ``axis``."""
-        return reduce.std(self, axis=axis, ddof=ddof, keepdims=keepdims, corrected=corrected)
+        return moments.std(self, axis=axis, ddof=ddof, keepdims=keepdims, corrected=corrected)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Smallest element over ``axis``."""

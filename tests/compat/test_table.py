@@ -86,13 +86,26 @@ def test_star_import() -> None:
     ("statement", "error", "says"),
     [
         ("import theano.sparse.basic", "ModuleNotFoundError", "there are no sparse matrices"),
+        ("import theano.typed_list as t; t.TypedListType", "AttributeError", "no symbolic lists"),
         ("import theano; theano.sparse.dot", "AttributeError", "there are no sparse matrices"),
         ("from theano.sparse import SparseType as S; S('csr')", "UnsupportedError", "dense arrays"),
         ("import theano.tensor.downsample", "ModuleNotFoundError", "theano.tensor.downsample"),
+        (
+            "from theano.tensor.nnet.blocksparse import sparse_block_dot",
+            "ImportError",
+            "sparse_block_dot",
+        ),
+        (
+            "import theano; theano.scan_module.scan_utils.map_variables",
+            "AttributeError",
+            "theano.clone",
+        ),
         ("import theano; theano.nonsense", "AttributeError", "ltensor has no theano.nonsense"),
         ("import theano; theano.gof.COp", "AttributeError", "write perform with NumPy"),
         ("from theano.sandbox.cuda import GpuOp", "ModuleNotFoundError", "GpuOp"),
-        ("import theano.sandbox.cuda.basic_ops", "ModuleNotFoundError", "no counterpart"),
+        ("import theano.sandbox.cuda.blas", "ModuleNotFoundError", "no counterpart"),
+        ("from theano.gpuarray.dnn import GpuDnnConv", "ModuleNotFoundError", "no counterpart"),
+        ("from theano.gpuarray import GpuArrayType as G; G()", "UnsupportedError", "TensorType"),
     ],
 )
 def test_what_is_not_there(statement: str, error: str, says: str) -> None:
@@ -140,6 +153,24 @@ def test_gpu_flags_say_no() -> None:
             " theano.gpuarray.pygpu_activated)\n"
         )
         == "False False False False\n"
+    )
+
+
+def test_gpu_names_mean_the_same_on_every_device() -> None:
+    """Moves are nothing, cuDNN's functions are those of nnet, and no variable is of a GPU type."""
+    assert (
+        run(
+            "import numpy as np, theano, theano.tensor as T\n"
+            "from theano.gpuarray.basic_ops import gpu_contiguous, host_from_gpu\n"
+            "from theano.gpuarray.dnn import dnn_conv, dnn_pool\n"
+            "from theano.sandbox.cuda.var import CudaNdarraySharedVariable\n"
+            "x, w = T.tensor4(), theano.shared(np.arange(4.0).reshape(1, 1, 2, 2))\n"
+            "y = host_from_gpu(dnn_conv(gpu_contiguous(x), w, conv_mode='cross'))\n"
+            "f = theano.function([x], [y, dnn_pool(x, (2, 2)), dnn_conv(x, w)])\n"
+            "print(*[v.tolist() for v in f(np.arange(6.0).reshape(1, 1, 2, 3))])\n"
+            "print(isinstance(w, CudaNdarraySharedVariable))\n"
+        )
+        == "[[[[19.0, 25.0]]]] [[[[4.0, 5.0]]]] [[[[5.0, 11.0]]]]\nFalse\n"
     )
 
 

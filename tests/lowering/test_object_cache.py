@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ltensor
-from ltensor.lowering.cpu import jit, object_cache
+from ltensor.lowering.cpu import code_generation, jit, object_cache
 
 TEXT = "define i64 @answer() { ret i64 42 }"
 
@@ -29,7 +29,7 @@ def _run(text: str = TEXT) -> int:
 def test_second_compile_reads_the_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _run() == 42
     (entry,) = cache.glob("*.o")
-    monkeypatch.setattr(jit, "_prepare", lambda *_: pytest.fail("compiled again"))
+    monkeypatch.setattr(code_generation, "prepared", lambda *_: pytest.fail("compiled again"))
     assert _run() == 42
     assert entry.exists()
 

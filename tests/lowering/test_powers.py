@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,15 @@ def test_integer_powers_wrap_as_products_do(dtype: str) -> None:
     power = rng.integers(0, info.max, 200, dtype=dtype, endpoint=True)
     power[20:60] = np.arange(40)
     np.testing.assert_array_equal(theano.function([x, k], x**k)(base, power), base**power)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("exponent", range(2, 9))
+def test_products_for_small_whole_exponents(dtype: str, exponent: int) -> None:
+    x = T.vector("x", dtype=dtype)
+    points = (np.random.RandomState(exponent).rand(2000) + 0.5).astype(dtype)
+    found = theano.function([x], x**exponent)(points)
+    exact = [Fraction(float(p)) ** exponent for p in points]
+    units = np.spacing(np.abs(found))
+    for got, want, unit in zip(found, exact, units, strict=True):
+        assert abs(Fraction(float(got)) - want) <= (exponent - 1) * Fraction(float(unit))

@@ -104,6 +104,20 @@ def test_long_programs_are_joined_too():
     np.testing.assert_allclose(f(x), wanted, rtol=1e-9)
 
 
+def test_sizes_that_are_told_later_are_not_used_before():
+    """A check behind a loop says that its rows are as long as something not yet computed."""
+    x, d = T.vector(), theano.shared(2)
+    scaled = x / (1 + x[0] ** 2)
+    slope = T.jacobian(scaled, x)
+    metric = T.dot(slope.T, slope)
+    change = T.jacobian(metric.flatten(), x).reshape((d, d, d))
+    f = theano.function([x], [metric, change, T.tensordot(metric, change, axes=[1, 0])])
+    metric, change, both = f(np.array([0.3, 0.4]))
+    np.testing.assert_allclose(both, np.tensordot(metric, change, axes=[1, 0]), rtol=1e-12)
+    ends = [f(np.array([0.3, 0.4 + step]))[0] for step in (1e-6, -1e-6)]
+    np.testing.assert_allclose((ends[0] - ends[1]) / 2e-6, change[:, :, 1], atol=1e-8)
+
+
 def test_a_nest_stores_a_few_dozen_values():
     x = T.dvector("x")
     f = theano.function([x], [T.exp(x) * k for k in range(2, 102)])

@@ -11,8 +11,10 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
+from ltensor.errors import UnsupportedError
 from ltensor.lowering import sorting
 from ltensor.lowering.cpu import jit
+from ltensor.ops import sort_rows
 from ltensor.ops.sort_rows import DTYPES, work_words
 
 SIZES = (0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 129, 1000, 32768, 32769, 70001)
@@ -126,3 +128,12 @@ def test_rows_are_shared_by_threads() -> None:
     assert len(f._linked.lowered.program.shared_loops) == 2
     np.testing.assert_array_equal(f(value)[0], np.sort(value))
     np.testing.assert_array_equal(f(value)[1], np.argsort(value, kind="stable"))
+
+
+def test_places_that_do_not_fit_their_half_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sort_rows, "PACKED_PLACES", 5)
+    x, y = T.fvector("x"), T.dvector("y")
+    f = theano.function([x, y], [T.argsort(x), T.argsort(y)])
+    assert f(np.ones(5, "float32"), np.ones(6))[0].tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(UnsupportedError, match=r"argsort of 6 elements of float32 .* cast them"):
+        f(np.ones(6, "float32"), np.ones(6))

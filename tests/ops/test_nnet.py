@@ -125,7 +125,7 @@ def test_convolution_as_theano() -> None:
     x = dimshuffle(reshape(flat, (2, 32, 32, 3)), (0, 3, 1, 2))
     first = conv_api.conv2d(x, w1)
     second = conv_api.conv2d(first, w2)
-    from ltensor.ops.reduce import mean
+    from ltensor.ops.moments import mean
 
     cost = mean(sqr(second))
     gradients = grad(cost, [w1, w2, flat])

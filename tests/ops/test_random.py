@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ltensor.errors import NullTypeGradError, UnsupportedError
 from ltensor.function import function
 from ltensor.gradient import grad
+from ltensor.io import In
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import evaluate
@@ -258,6 +260,28 @@ def test_streams_are_indexed_by_their_states() -> None:
         streams[shared(1.0)]
     with pytest.raises(TypeError, match="RandomState"):
         streams[u.rng] = 3
+
+
+def test_states_with_a_value_are_inputs_that_are_kept() -> None:
+    state, x = random_state_type.make_variable("state"), variable(np.float64(2))
+    new, sample = raw.uniform(state, (3,))
+    mine = np.random.RandomState(3)
+    f = function([x, In(state, value=mine, update=new, mutable=True)], sample * x)
+    stays = function([In(state, value=mine)], sample)
+    want = np.random.RandomState(3).uniform(size=(3, 3))
+    for row in want[:2]:
+        np.testing.assert_array_equal(f(2.0), row * 2)
+        np.testing.assert_array_equal(stays(), want[0])
+    np.testing.assert_array_equal(mine.uniform(size=3), want[0])
+    again = pickle.loads(pickle.dumps(f))
+    np.testing.assert_array_equal(again(1.0), want[2])
+    f[state] = np.random.RandomState(3)
+    np.testing.assert_array_equal(f(2.0), want[0] * 2)
+    assert isinstance(f["state"], np.random.RandomState)
+    with pytest.raises(TypeError, match="Too many"):
+        f(2.0, mine)
+    with pytest.raises(UnsupportedError, match=r"In\(state, value=numpy.random.RandomState"):
+        function([state], sample)
 
 
 def test_default_updates_can_be_left_out() -> None:

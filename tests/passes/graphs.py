@@ -12,7 +12,7 @@ from ltensor.ir.build import constant
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Constant, Variable, evaluate
 from ltensor.ir.types import TensorType
-from ltensor.ops import alloc, arithmetic, cast, compare, reduce, shape, transcendental
+from ltensor.ops import alloc, arithmetic, cast, compare, moments, reduce, shape, transcendental
 
 _CONSTANTS: tuple[Any, ...] = (0, 1, -1, 2, 3, 0.5, 1.0, np.float64(2.5), np.float32(0.25))
 
@@ -38,7 +38,7 @@ _UNARY: tuple[Callable[[Any], Any], ...] = (
     lambda v: arithmetic.sub(1, transcendental.sigmoid(v)),
     lambda v: reduce.sum(v),
     lambda v: reduce.max(v),
-    lambda v: reduce.mean(v),
+    lambda v: moments.mean(v),
     lambda v: transcendental.log(reduce.sum(transcendental.exp(v))),
 )
 _BINARY: tuple[Callable[[Any, Any], Any], ...] = (

@@ -131,3 +131,28 @@ def test_tails_of_the_normal_distribution() -> None:
     np.testing.assert_allclose(tail[0], [1, 4.1370317465138e-37], rtol=1e-12)
     np.testing.assert_allclose(tail[1], [-1, -4.1370317465138e-37], rtol=1e-12)
     np.testing.assert_allclose(tail[2], [1.1283791670955e-20, 1], rtol=1e-12)
+
+
+def test_gradient_of_the_branch_not_taken() -> None:
+    """Zero where a branch has no part in the result, whatever its derivative would be there."""
+    x = T.vector("x")
+    root, other = x**0.42, (-x) ** 0.42
+    chosen = [
+        T.switch(x > 0, T.log(x), 0),
+        T.switch(x > 0, T.sqrt(x), 3 * x),
+        T.switch(x > 0, root, other),
+        T.switch(x > 0, root / (root + 27), -other / (other + 27)),
+        T.switch((x > 0).dimshuffle(0, "x"), 1 / T.log(x).dimshuffle(0, "x"), [[2.0, 5.0]]),
+        T.switch(T.isnan(x), 0, (x - 1) ** 2),
+    ]
+    slopes = theano.function([x], [T.grad(y.sum(), x) for y in chosen])(
+        np.array([4.0, -4.0, np.nan])
+    )
+    for slope in slopes[:5]:
+        assert np.isfinite(slope[:2]).all()
+    np.testing.assert_allclose(slopes[0], [0.25, 0, 0])
+    np.testing.assert_allclose(slopes[1], [0.25, 3, 3])
+    np.testing.assert_allclose(slopes[2][0], -slopes[2][1])
+    np.testing.assert_allclose(slopes[3][0], slopes[3][1])
+    assert slopes[4][1] == slopes[4][2] == 0
+    np.testing.assert_allclose(slopes[5], [6, -10, 0])

@@ -1,58 +1,21 @@
-"""Updates of shared variables: in place, exchanged or copied; whole or not at all."""
+"""Updates of shared variables: in place, exchanged or copied."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import os
-import pickle
 import resource
-import subprocess
-import sys
-import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from runtime.update_cases import LARGE, address, ways
 
-import ltensor as theano
 import ltensor.tensor as T
-from ltensor import In, Out, function, shared
-from ltensor.ir.graph import Apply
+from ltensor import Out, function, shared
 from ltensor.lowering.cpu import block_pool
 from ltensor.runtime import support
-from ltensor.runtime.chunk_compiler import ChunkCompiler
-
-LARGE = 40_000  # elements of a value that is exchanged rather than copied
-
-
-def ways(f: Any) -> list[str]:
-    return [u.way for u in f.explain().updates]
-
-
-def address(s: Any) -> int:
-    return int(s.get_value(borrow=True).ctypes.data)
-
-
-class Raises(theano.Op):
-    """Hands its operand on until it is told to fail; may do something besides."""
-
-    __props__ = ()
-    action: Callable[[], Any] = staticmethod(lambda: None)
-
-    def make_node(self, value: Any) -> Any:
-        value = T.as_tensor_variable(value)
-        return Apply(self, [value], [value.type()])
-
-    def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
-        self.action()
-        output_storage[0][0] = inputs[0].copy()
-
-    def infer_shape(self, node: Any, shapes: Any) -> Any:
-        return shapes
-
 
 # ------------------------------------------------------------------------------ which way
 
@@ -336,129 +299,6 @@ def test_values_that_share_memory() -> None:
         assert [s.get_value()[-1] for s in many] == [1, 2, 3, 3, 5, 6]
 
 
-# ------------------------------------------------------------------------------ failures
-
-
-class Failing:
-    """Shared variables of all kinds, whose updates must happen together or not at all."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.scalar = shared(1.0)
-        self.place = shared(np.ones(n))
-        self.rows = shared(np.ones((n, 2)))
-        self.turn = shared(np.arange(float(n)))
-        self.size = shared(np.ones(2))
-        self.all = [self.scalar, self.place, self.rows, self.turn, self.size]
-
-    def updates(self, v: Any) -> list[Any]:
-        return [
-            (self.scalar, self.scalar + 1),
-            (self.place, self.place + v),
-            (self.rows, T.inc_subtensor(self.rows[T.arange(3)], 1.0)),
-            (self.turn, (v - self.turn)[::-1]),
-            (self.size, T.concatenate([self.size, self.size])),
-        ]
-
-    def state(self) -> list[np.ndarray]:
-        return [s.get_value() for s in self.all]
-
-    def refuses(self, call: Callable[[], Any], *kinds: type[BaseException]) -> None:
-        before, lent = self.state(), [s.get_value(borrow=True) for s in self.all]
-        with pytest.raises(kinds):
-            call()
-        for old, borrowed, new in zip(before, lent, self.state(), strict=True):
-            np.testing.assert_array_equal(old, new)
-            np.testing.assert_array_equal(old, borrowed)
-
-
-@pytest.mark.parametrize("n", [5, LARGE])
-def test_checks_that_fail_late(n: int) -> None:
-    v, x, y, k = T.dvector("v"), T.dmatrix("x"), T.dvector("y"), T.lscalar("k")
-    given = Failing(n)
-    # wrong sizes in an output, an index that is out of range, a division by zero, an assertion
-    outputs = [
-        T.dot(x, y),
-        y[k],
-        (T.cast(y, "int64") // k).sum(),
-        T.Assert()(y.sum(), T.ge(k, 0)),
-    ]
-    f = function([v, x, y, k], outputs, updates=given.updates(v))
-    good = (np.ones(n), np.ones((2, 3)), np.ones(3), 1)
-    f(*good)
-    for bad, kind in (
-        ((np.ones(n + 1), *good[1:]), ValueError),
-        ((np.ones(n), np.ones((2, 4)), np.ones(3), 1), ValueError),
-        ((*good[:3], 3), IndexError),
-        ((*good[:3], 0), ZeroDivisionError),
-        ((*good[:3], -1), AssertionError),
-    ):
-        given.refuses(lambda bad=bad: f(*bad), kind)
-    f(*good)
-    assert given.size.get_value().size == 8
-    assert given.scalar.get_value() == 3
-
-
-def test_python_that_raises() -> None:
-    op, v = Raises(), T.dvector("v")
-    given = Failing(LARGE)
-    f = function([v], op(v * 2).sum(), updates=given.updates(op(v)))
-    f(np.ones(LARGE))
-
-    def fail(kind: type[BaseException]) -> Callable[[], None]:
-        def action() -> None:
-            raise kind("no")
-
-        return action
-
-    for kind in (ValueError, KeyboardInterrupt, MemoryError):
-        op.__dict__["action"] = fail(kind)
-        given.refuses(lambda: f(np.ones(LARGE)), kind)
-
-
-def test_python_that_replaces_values_meanwhile() -> None:
-    for n in (5, LARGE):
-        op, v = Raises(), T.dvector("v")
-        s = shared(np.ones(n))
-        f = function([v], [], updates=[(s, s + op(v))])
-        for value in (np.zeros(n), np.zeros(3), np.zeros(2 * n)):
-            s.set_value(np.ones(n))
-            op.__dict__["action"] = lambda s=s, value=value: s.set_value(value)
-            f(np.ones(n))
-            assert s.get_value().tolist() == [2.0] * n
-
-
-_TIGHT = """
-import resource, sys
-import numpy as np, ltensor as theano, ltensor.tensor as T
-n = 4_000_000
-a, b, c = (theano.shared(np.zeros(n)) for _ in range(3))
-v, k = T.dvector("v"), T.lscalar("k")
-f = theano.function([v, k], [], updates=[
-    (a, a + v), (b, (v - b)[::-1]), (c, T.concatenate([c, T.zeros(k)]))])
-f(np.ones(n), 0)
-with open("/proc/self/statm") as text:
-    used = int(text.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
-before = [s.get_value(borrow=True).copy()[:9].tolist() for s in (a, b, c)]
-try:
-    f(np.ones(n), 60_000_000)
-    sys.exit("there was memory")
-except MemoryError:
-    pass
-assert before == [s.get_value(borrow=True)[:9].tolist() for s in (a, b, c)]
-assert a.get_value(borrow=True).max() == 1.0 == a.get_value(borrow=True).min()
-assert c.get_value(borrow=True).size == n
-f(np.ones(1 << 22)[:n], 0)
-assert a.get_value(borrow=True).min() == 2.0
-"""
-
-
-def test_a_call_without_memory_changes_nothing() -> None:
-    ran = subprocess.run([sys.executable, "-c", _TIGHT], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-
-
 def test_new_values_that_are_known_to_be_empty() -> None:
     x, i = T.dvector("x"), T.lvector("i")
     none = T.stack([x.sum()])[1:]
@@ -471,139 +311,6 @@ def test_new_values_that_are_known_to_be_empty() -> None:
                 s.set_value(value)
                 h(np.ones(3), np.zeros(0, int))
                 assert s.get_value().shape == (0,)
-
-
-def test_operands_of_python_are_of_one_moment() -> None:
-    s, t = shared(np.zeros(10 * LARGE)), shared(np.zeros(10 * LARGE))
-    add = function([], [], updates=[(s, s + 1)])
-    read = function([], Raises()(s) + 0, updates=[(t, Raises()(s))])
-    stop, interval = threading.Event(), sys.getswitchinterval()
-
-    def work() -> None:
-        while not stop.is_set():
-            add()
-
-    worker = threading.Thread(target=work)
-    sys.setswitchinterval(1e-6)
-    worker.start()
-    try:
-        for _ in range(100):
-            for value in (read(), t.get_value()):
-                assert value.min() == value.max()
-    finally:
-        stop.set()
-        worker.join()
-        sys.setswitchinterval(interval)
-
-
-def test_threads_that_update() -> None:
-    for n in (50, LARGE):
-        s, t, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
-        f = function([v], [], updates=[(s, s + v), (t, (t + v)[::-1])])
-        wrong: list[Any] = []
-
-        def work(f: Any = f, s: Any = s, t: Any = t, n: int = n, wrong: Any = wrong) -> None:
-            for _ in range(100):
-                f(np.ones(n))
-                for value in (s.get_value(), t.get_value()):
-                    if value.min() != value.max():
-                        wrong.append(value)
-
-        workers = [threading.Thread(target=work) for _ in range(6)]
-        for w in workers:
-            w.start()
-        for w in workers:
-            w.join()
-        assert not wrong
-        assert s.get_value().tolist() == t.get_value().tolist() == [600.0] * n
-
-
-def test_a_call_that_was_overtaken_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    n = 500_000
-    s, t, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
-    add = function([], [], updates=[(t, t + 1)])
-    compile_chunk = ChunkCompiler._compile
-    compiled = []
-
-    def slow(self: Any, number: int) -> int:
-        compiled.append(number)
-        if len(compiled) == 2:  # between the sum and what is made of it
-            other = threading.Thread(target=add)  # while this thread waits
-            other.start()
-            other.join()
-        return compile_chunk(self, number)
-
-    with theano.config.change_flags(num_threads=2):
-        monkeypatch.setattr(ChunkCompiler, "_compile", slow)
-        for results in ([T.tanh(v) + s], T.tanh(v) + s, {"a": T.tanh(v) + s}, []):
-            for k in (s, t):
-                k.set_value(np.zeros(n))
-            compiled.clear()
-            news = [(s, s + 1), (t, T.exp(v) * (t.sum() / n + 1))]
-            f = function([In(v, value=np.zeros(n))], results, updates=news)
-            result = f()
-            assert len(compiled) >= 2, "no loop was shared"
-            assert s.get_value().tolist() == [1.0] * n
-            assert t.get_value().tolist() == [2.0] * n
-            if isinstance(results, dict):
-                assert list(result) == ["a"]
-                result = result["a"]
-            elif results:
-                result = result[0] if isinstance(results, list) else result
-            if not isinstance(results, list) or results:
-                assert result.tolist() == [0.0] * n
-
-
-def test_who_is_told_of_the_end_of_a_value_may_let_others_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    n = 500_000
-    t, w, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
-    turn = function([], [], updates=[(t, t + 1), (w, w[::-1] + 1)])  # w gets another array
-    turn()
-    t.set_value(np.zeros(n))
-    told, done = threading.Event(), threading.Event()
-
-    def at_end() -> None:
-        told.set()
-        done.wait(60)
-
-    weakref.finalize(w.get_value(borrow=True), at_end)
-    compile_chunk = ChunkCompiler._compile
-    compiled, others = [], []
-
-    def slow(self: Any, number: int) -> int:
-        compiled.append(number)
-        if len(compiled) == 2:  # between the sum and what is made of it
-            others.append(threading.Thread(target=turn))
-            others[0].start()
-            assert told.wait(20)
-        return compile_chunk(self, number)
-
-    with theano.config.change_flags(num_threads=2):
-        monkeypatch.setattr(ChunkCompiler, "_compile", slow)
-        f = function([v], T.tanh(v) + t, updates=[(t, T.exp(v) * (t.sum() / n + 1))])
-        f(np.zeros(n))
-    done.set()
-    assert others, "no loop was shared"
-    assert told.is_set()
-    others[0].join()
-    assert t.get_value().tolist() == [2.0] * n
-
-
-def test_loops_that_threads_share() -> None:
-    n = 500_000
-    w, m, v = shared(np.zeros(n)), shared(np.zeros(n)), T.dvector("v")
-    new = T.tanh(m * 0.9 + v)
-    f = function([v], [], updates=[(m, new), (w, w - new)])
-    draw = np.random.RandomState(0).rand(n)
-    want_m, want_w = np.zeros(n), np.zeros(n)
-    for _ in range(3):
-        f(draw)
-        want_m = np.tanh(want_m * 0.9 + draw)
-        want_w = want_w - want_m
-    np.testing.assert_allclose(m.get_value(), want_m, rtol=1e-13)
-    np.testing.assert_allclose(w.get_value(), want_w, rtol=1e-12)
 
 
 # ------------------------------------------------------------------------------ memory
@@ -648,74 +355,6 @@ def test_what_is_told(capsys: Any) -> None:
     assert "shared a: updated in place" in text
     assert "shared b: " in text
     assert told.as_dict()["updates"][0]["name"] == "a"
-
-
-def test_a_forked_child_updates() -> None:
-    s, v = shared(np.zeros(LARGE)), T.dvector("v")
-    f = function([v], [], updates=[(s, (s + v)[::-1])])
-    f(np.ones(LARGE))
-    child = os.fork()
-    if child == 0:
-        f(np.ones(LARGE))
-        os._exit(0 if s.get_value().max() == 2 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert s.get_value().max() == 1
-
-
-def test_outputs_that_are_lent() -> None:
-    s, t, v = shared(np.arange(5.0)), shared(np.arange(6.0)), T.dvector("v")
-    f = function([v], [Out(s, borrow=True), s, Out(t, borrow=True), v], updates=[(t, t + 1)])
-    value = np.ones(3)
-    lent, fresh, old, argument = f(value)
-    assert lent is s.get_value(borrow=True)
-    assert not np.shares_memory(fresh, lent)
-    assert old.tolist() == [0, 1, 2, 3, 4, 5], "the old value of what is updated is a copy"
-    assert not np.shares_memory(argument, value)
-    function([], [], updates=[(s, s * 2)])()
-    assert lent.tolist() == [0, 2, 4, 6, 8]
-    g = function([], Out(s, borrow=True))
-    assert g() is s.get_value(borrow=True)
-    count = sys.getrefcount(s.get_value(borrow=True))
-    for _ in range(100):
-        g()
-        with pytest.raises(TypeError):
-            f(None)
-    assert sys.getrefcount(s.get_value(borrow=True)) < count + 5
-    k = T.lscalar("k")
-    h = function([k, v], {"a": Out(s, borrow=True), "b": v[k]})
-    assert h(0, value)["a"] is s.get_value(borrow=True)
-    for _ in range(100):
-        with pytest.raises(IndexError):
-            h(9, value)
-    assert sys.getrefcount(s.get_value(borrow=True)) < count + 5
-    scalar = shared(3.0)
-    assert function([], Out(scalar, borrow=True))() is scalar.get_value(borrow=True)
-    # results computed from shared variables are fresh in any case
-    got = function([], Out(s[1:3], borrow=True))()
-    got[...] = -1
-    assert lent.tolist() == [0, 2, 4, 6, 8]
-    assert pickle.loads(pickle.dumps(g))().tolist() == [0, 2, 4, 6, 8]
-
-
-def test_who_makes_copies() -> None:
-    array = np.arange(4.0)
-    for made, same in (
-        (shared(array), False),
-        (shared(array, borrow=False), False),
-        (shared(array, borrow=True), True),
-    ):
-        assert (made.get_value(borrow=True) is array) is same
-        assert not np.shares_memory(made.get_value(), array)
-        made.set_value(array)
-        assert not np.shares_memory(made.get_value(borrow=True), array)
-        made.set_value(array, borrow=True)
-        assert made.get_value(borrow=True) is array
-        assert made.get_value(borrow=True, return_internal_type=True) is array
-    v = T.dvector("v")
-    for spec in (v, In(v, borrow=True), In(v, mutable=True)):
-        result = function([spec], v * 2)(array)
-        assert result.flags.owndata
-        assert array.tolist() == [0, 1, 2, 3]
 
 
 def test_many_parts_of_memory_are_compared_in_order() -> None:

@@ -11,6 +11,7 @@ from ltensor.lowering.block.copies import copy_elements
 from ltensor.lowering.block.evaluation import Binding, Evaluation
 from ltensor.lowering.fusion import is_scalar, kind_of
 from ltensor.lowering.joined import join_window
+from ltensor.lowering.placed import PlacedParts, placed_window
 from ltensor.lowering.program import Value, View, root_of
 
 Destination = Callable[[Sequence[Value]], View]
@@ -32,20 +33,28 @@ class Places(Evaluation):
         self._own: set[Variable] = set()
         #: joins whose buffer exists already, with the operands that have been written into it
         self.joined: dict[Apply, tuple[View, set[int]]] = {}
+        #: operations that put parts into zeros, and the chains that they belong to
+        self.placed: dict[Apply, PlacedParts | None] = {}
         #: buffers that have become results
         self._given: set[Value] = set()
 
     def destination(
-        self, variable: Variable, dims: Sequence[Value], reason: tuple[Any, ...] | None = None
+        self,
+        variable: Variable,
+        dims: Sequence[Value],
+        reason: tuple[Any, ...] | None = None,
+        by_element: bool = False,
     ) -> View:
         """Where to write ``variable``: the output's own buffer if it is one.
 
-        ``reason`` is that of a temporary: see `ltensor.lowering.program.Buffer`.
+        ``reason`` is that of a temporary: see `ltensor.lowering.program.Buffer`. What is not
+        written ``by_element`` gets dense memory.
         """
         provider = self.destinations.pop(variable, None)
         if provider is not None:
             return provider(dims)
         window = join_window(self, variable, dims, reason)
+        window = window or placed_window(self, variable, dims, by_element)
         if window is not None:
             return window
         self._own.add(variable)

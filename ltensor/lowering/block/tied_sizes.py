@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ltensor.ir.graph import Apply, Constant, Variable
-from ltensor.lowering.fusion import kind_of
+from ltensor.lowering.fusion import is_scalar, kind_of
 from ltensor.ops.shape_map import ShapeMap
 
 
@@ -20,7 +20,7 @@ class TiedSizes:
     nodes : sequence of Apply
     shapes : ShapeMap
     bound : collection of Variable
-        Arrays whose sizes are known.
+        Arrays whose sizes are known; with them, all that is computed of these sizes.
 
     Attributes
     ----------
@@ -34,18 +34,14 @@ class TiedSizes:
         self.nodes: list[Apply] = []
         #: a size -> one that it is equal to
         self._tied: dict[Variable, Variable] = {}
-
-        def known(size: Variable) -> bool:
-            owner = size.owner
-            if isinstance(size, Constant):
-                return True
-            return owner is not None and kind_of(owner) == "shape" and owner.inputs[0] in bound
+        self._bound = bound
+        self._known: dict[Variable, bool] = {}
 
         for node in nodes:
             if kind_of(node) != "pointwise" or node.outputs[0].type.ndim == 0:
                 continue
             dims_of = [shapes.shape(v) for v in node.inputs]
-            if not all(dims is not None and all(map(known, dims)) for dims in dims_of):
+            if not all(dims is not None and all(map(self._is_known, dims)) for dims in dims_of):
                 continue
             ties = False
             for axis in range(node.outputs[0].type.ndim):
@@ -54,16 +50,45 @@ class TiedSizes:
                     for v, dims in zip(node.inputs, dims_of, strict=True)
                     if dims is not None and not v.type.broadcastable[axis]
                 ]
-                if len(sizes) < 2:
-                    continue
-                first = self.first(sizes[0])
                 for size in sizes[1:]:
-                    other = self.first(size)
-                    if other is not first and not isinstance(other, Constant):
-                        self._tied[other] = first
-                        ties = True
+                    ties |= self._tie(sizes[0], size)
             if ties:
                 self.nodes.append(node)
+
+    def _tie(self, size: Variable, other: Variable) -> bool:
+        """Let two sizes be one; whether that is news. A number stands for all equal to it."""
+        size, other = self.first(size), self.first(other)
+        if size is other:
+            return False
+        if isinstance(other, Constant):
+            size, other = other, size
+        if isinstance(other, Constant):
+            return False
+        self._tied[other] = size
+        return True
+
+    def _is_known(self, size: Variable) -> bool:
+        """Whether ``size`` can be computed before anything else is."""
+        stack = [size]
+        while stack:
+            v = stack[-1]
+            owner = v.owner
+            if v in self._known:
+                stack.pop()
+            elif isinstance(v, Constant) or v in self._bound:
+                self._known[v] = True
+            elif owner is None or not is_scalar(v):
+                self._known[v] = False
+            elif kind_of(owner) == "shape":
+                self._known[v] = owner.inputs[0] in self._bound
+            elif kind_of(owner) != "pointwise":
+                self._known[v] = False
+            else:
+                waiting = [u for u in owner.inputs if u not in self._known]
+                stack += waiting
+                if not waiting:
+                    self._known[v] = all(self._known[u] for u in owner.inputs)
+        return self._known[size]
 
     def first(self, size: Variable) -> Variable:
         """The one that stands for all sizes that are equal to ``size``."""

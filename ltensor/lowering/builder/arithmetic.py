@@ -25,7 +25,7 @@ class Arithmetic(Functions, Checks):
             return self.complex_add(a, b)
         if a.dtype == "bool":
             return self.or_(a, b)
-        x, y = self._number(a), self._number(b)
+        x, y = self.number(a), self.number(b)
         if not dt.is_float(a.dtype):
             if x == 0:
                 return b
@@ -40,7 +40,7 @@ class Arithmetic(Functions, Checks):
         if isinstance(a, Complex):
             return self.complex_sub(a, b)
         if a.dtype == "int64":
-            x, y = self._number(a), self._number(b)
+            x, y = self.number(a), self.number(b)
             if y == 0:
                 return a
             if x is not None and y is not None:
@@ -63,7 +63,7 @@ class Arithmetic(Functions, Checks):
         if a.dtype == "bool":
             return self.and_(a, b)
         if not dt.is_float(a.dtype):
-            x, y = self._number(a), self._number(b)
+            x, y = self.number(a), self.number(b)
             if x == 1:
                 return b
             if y == 1:
@@ -73,9 +73,9 @@ class Arithmetic(Functions, Checks):
                     return self.const(0)
                 if x is not None and y is not None:
                     return self.const(x * y)
-        elif self._number(a) == 1.0:
+        elif self.number(a) == 1.0:
             return b
-        elif self._number(b) == 1.0:
+        elif self.number(b) == 1.0:
             return a
         return self.pure("mul", a.dtype, (a, b))
 
@@ -84,7 +84,7 @@ class Arithmetic(Functions, Checks):
         a, b = self._pair(a, b)
         if isinstance(a, Complex):
             return self.complex_div(a, b)
-        divisor = self._number(b)
+        divisor = self.number(b)
         if divisor is not None and divisor != 0 and np.frexp(divisor)[0] == 0.5:
             return self.mul(a, 1.0 / divisor)
         return self.pure("div", a.dtype, (a, b))
@@ -137,7 +137,7 @@ class Arithmetic(Functions, Checks):
             adjusted = self.select(wrong, self.add(rest, b), rest)
             return self.select(self.eq(rest, 0), self.copysign(rest, b), adjusted)
         if self._power_of_two(b) is not None:
-            return self.and_(a, self.const(self._number(b) - 1, a.dtype))
+            return self.and_(a, self.const(self.number(b) - 1, a.dtype))
         a, b = self._safe_divisor(a, b)
         rest = self.remainder(a, b)
         if not dt.is_signed(a.dtype):
@@ -147,13 +147,13 @@ class Arithmetic(Functions, Checks):
 
     def _power_of_two(self, divisor: Value) -> Value | None:
         """The number of bits to shift by in place of a division by a constant."""
-        known = self._number(divisor)
+        known = self.number(divisor)
         if known is None or known < 1 or known & (known - 1):
             return None
         return self.const(known.bit_length() - 1, divisor.dtype)
 
     def _safe_divisor(self, a: Value, b: Value) -> tuple[Value, Value]:
-        known = self._number(b)
+        known = self.number(b)
         if known is not None and known not in (0, -1):
             return a, b
         valid = self.ne(b, 0)
@@ -205,7 +205,7 @@ class Arithmetic(Functions, Checks):
         if a.dtype == "bool":
             return self.or_(a, b)
         if a.dtype == "int64":
-            x, y = self._number(a), self._number(b)
+            x, y = self.number(a), self.number(b)
             if x is not None and y is not None:
                 return self.const(max(x, y))
         return a if a is b else self.pure("max", a.dtype, (a, b))
@@ -218,7 +218,7 @@ class Arithmetic(Functions, Checks):
         if a.dtype == "bool":
             return self.and_(a, b)
         if a.dtype == "int64":
-            x, y = self._number(a), self._number(b)
+            x, y = self.number(a), self.number(b)
             if x is not None and y is not None:
                 return self.const(min(x, y))
         return a if a is b else self.pure("min", a.dtype, (a, b))
@@ -226,7 +226,7 @@ class Arithmetic(Functions, Checks):
     def pow(self, a: Scalar, b: Scalar) -> Any:
         """Power in the common dtype; small constant exponents become products."""
         a, b = self._pair(a, b)
-        exponent = self._number(b)
+        exponent = self.number(b)
         if isinstance(a, Complex):
             return self.complex_pow(a, b)
         if exponent is not None and 0 <= exponent <= 8 and exponent == int(exponent):

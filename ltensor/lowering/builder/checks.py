@@ -43,7 +43,7 @@ class Checks(Logic):
         no step is run; one that is known to have held is left out. Returns the scope that it
         stands in, None if the condition is known.
         """
-        if self._number(condition) is True:
+        if self.number(condition) is True:
             return None
         scope = self.scope
         while isinstance(scope.holder, Loop) and scope.parent is not None:
@@ -69,14 +69,17 @@ class Checks(Logic):
         scope = self.check(self.eq(size, other), kind, node, **more)
         if scope is None:
             return
-        pending = [(size, other)]
+        known = self._known_sizes
+        pending = [size, other, *known.note(size, other, self.scope, scope)]
+        seen = set()
         while pending:
-            size, other = pending.pop()
-            self._known_sizes.note(size, other, self.scope, scope)
-            if size.op == "const":
-                size, other = other, size
-            if other.op == "const":
-                pending += self._told_by(size, other.attr)
+            tied = pending.pop()
+            number = known.find(tied, self.scope)
+            if number is None or tied in seen:
+                continue
+            seen.add(tied)
+            for of, told in self._told_by(tied, number.other.attr):
+                pending += [of, *known.add(of, number._replace(other=told))]
 
     def _told_by(self, size: Value, number: int) -> list[tuple[Value, Value]]:
         """What else is known if ``size`` is ``number``: slices tell the sizes that they are of."""
@@ -104,7 +107,7 @@ class Checks(Logic):
         ``values`` of the first element that failed are recorded, at most `GUARD_WORDS`
         (``lowering.program``) int64 numbers.
         """
-        if self._number(condition) is True:
+        if self.number(condition) is True:
             return
         flag = self.program.flags
         self.program.flags += 1

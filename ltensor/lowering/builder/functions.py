@@ -76,7 +76,7 @@ class Functions(Logic):
         if dt.is_complex(dtype):
             part = dt.real_part(dtype)
             return Complex(self.cast(a, part), self.const(0, part), dtype)
-        known = self._number(a)
+        known = self.number(a)
         if known is not None and (dt.is_float(dtype) or abs(known) < 2**31) and dtype != "float16":
             if dt.is_float(dtype):
                 return self.const(float(np.dtype(dtype).type(known)), dtype)

@@ -22,7 +22,7 @@ class Logic(Values, ComplexArithmetic):
         a, b = self._pair(a, b)
         if isinstance(a, Complex):
             return self.complex_compare(op, a, b)
-        x, y = self._number(a), self._number(b)
+        x, y = self.number(a), self.number(b)
         if a.dtype == "int64" and x is not None and y is not None:
             table = {
                 "eq": x == y,
@@ -60,7 +60,7 @@ class Logic(Values, ComplexArithmetic):
     def and_(self, a: Scalar, b: Scalar) -> Any:
         a, b = self._pair(a, b)
         if a.dtype == "bool":
-            x, y = self._number(a), self._number(b)
+            x, y = self.number(a), self.number(b)
             if x is not None:
                 return b if x else a
             if y is not None:
@@ -70,7 +70,7 @@ class Logic(Values, ComplexArithmetic):
     def or_(self, a: Scalar, b: Scalar) -> Any:
         a, b = self._pair(a, b)
         if a.dtype == "bool":
-            x, y = self._number(a), self._number(b)
+            x, y = self.number(a), self.number(b)
             if x is not None:
                 return a if x else b
             if y is not None:
@@ -82,7 +82,7 @@ class Logic(Values, ComplexArithmetic):
         return self.pure("xor", a.dtype, (a, b))
 
     def not_(self, a: Scalar) -> Any:
-        known = self._number(a)
+        known = self.number(a)
         if a.dtype == "bool":
             if known is not None:
                 return self.const(not known, "bool")
@@ -96,7 +96,7 @@ class Logic(Values, ComplexArithmetic):
             return Complex(
                 self.select(condition, a.re, b.re), self.select(condition, a.im, b.im), a.dtype
             )
-        known = self._number(condition)
+        known = self.number(condition)
         if known is not None:
             return a if known else b
         return a if a is b else self.pure("select", a.dtype, (condition, a, b))

@@ -39,7 +39,7 @@ class Memory(Arithmetic):
 
     def _open_sizes(self, dims: Sequence[Value]) -> tuple[int, ...]:
         # a size of the array that was left out might be 0, and the others anything
-        return tuple(sorted(id(dim) for dim in dims if self._number(dim) != 1))
+        return tuple(sorted(id(dim) for dim in dims if self.number(dim) != 1))
 
     def byte_size(self, dtype: str, dims: Sequence[Value]) -> Value:
         """The bytes of a dense buffer; a number that no allocator grants if they overflow.
@@ -51,7 +51,7 @@ class Memory(Arithmetic):
         known = dt.item_size(dtype)
         open_dims = []
         for dim in dims:
-            number = self._number(dim)
+            number = self.number(dim)
             if number is None:
                 open_dims.append(dim)
             else:
@@ -139,7 +139,7 @@ class Memory(Arithmetic):
         base = view.offset
         if base is not None:
             offset = self.add(base, offset)
-        if self._number(offset) == 0:
+        if self.number(offset) == 0:
             return view.pointer
         return self.pure("ptradd", "ptr", (view.pointer, offset), view.dtype)
 

@@ -73,5 +73,6 @@ class Values:
         return value
 
     @staticmethod
-    def _number(value: Any) -> Any:
+    def number(value: Any) -> Any:
+        """What a constant is; None for other values."""
         return value.attr if isinstance(value, Value) and value.op == "const" else None

@@ -48,6 +48,9 @@ class LaneAnalysis:
         Values from before the loop that lanes read.
     unroll : int
         Number of accumulators of a reduction.
+    rotates : bool
+        Whether they take turns in a loop that is written once. A vector of a function of many
+        operations hides by itself what adding it takes; four of them are four times the code.
     """
 
     def __init__(self, loop: Loop, vector_bytes: int) -> None:
@@ -89,9 +92,10 @@ class LaneAnalysis:
         self.lanes = min(self.lanes, 32)
         work = sum(isinstance(e, Value) for e in entries)
         self.unroll = 4 if work <= _SHORT_BODY else (2 if work <= 3 * _SHORT_BODY else 1)
+        calls = any(isinstance(e, Value) and e.op == "math" for e in entries)
+        self.rotates = calls and self.unroll > 1
         if any(isinstance(e, Loop) and any(not c.combine for c in e.carries) for e in entries):
             # a recurrence inside: several registers per value hide the latency of its steps
-            calls = any(isinstance(e, Value) and e.op == "math" for e in entries)
             copies = 2 * self.unroll if work <= _TINY_BODY else self.unroll
             self.lanes = min(self.lanes * copies, 32 if calls else 128)
         self._collect(loop, entries)

@@ -8,6 +8,7 @@ is arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.function import Function
@@ -110,7 +111,13 @@ class DeferredProducts:
 
     def _provider(self, v: Variable, pending: Value, lowering: ScanLowering) -> Any:
         row = lowering.b.row(self.buffers[v], pending)
-        return lambda dims: row
+
+        def provide(dims: Sequence[Value]) -> View:
+            return row
+
+        # nobody reads it before the products
+        provide.apart = True  # type: ignore[attr-defined]
+        return provide
 
     def step(
         self,

@@ -140,7 +140,7 @@ class Step:
             for have, want in zip(dims, target.dims, strict=True):
                 if not self.lowering.block.same(have, want):
                     self.b.check(
-                        self.b.eq(have, want),
+                        self.b.eq(have, self.b.known_size(want)),
                         "scan_shape",
                         self.lowering.node,
                         (self.loop.index, *dims, *target.dims),

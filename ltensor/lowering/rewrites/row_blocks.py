@@ -104,12 +104,12 @@ def join_row_loops(program: Program) -> None:
 def _visit(scope: Scope, equal: dict[Value, Value]) -> None:
     joiner = _Joiner(scope, equal)
     joiner.join()
-    for entry in scope.body:
-        if isinstance(entry, Loop) and not entry.parallel and entry.kind == "serial":
-            _visit(entry.body, dict(joiner.equal))
-        elif isinstance(entry, If):
-            _visit(entry.then, dict(joiner.equal))
-            _visit(entry.orelse, dict(joiner.equal))
+    for entry, known in joiner.inside:
+        if isinstance(entry, If):
+            _visit(entry.then, dict(known))
+            _visit(entry.orelse, known)
+        elif not entry.parallel and entry.kind == "serial":
+            _visit(entry.body, known)
 
 
 def _eligible(loop: Any) -> bool:
@@ -136,11 +136,18 @@ class _Joiner:
     scope : Scope
     equal : dict
         Sizes that checks have found equal to others.
+
+    Attributes
+    ----------
+    inside : list of tuple
+        Loops and branches, and what checks before them have found: what those behind them say is
+        not known in there, and their sizes are not computed yet.
     """
 
     def __init__(self, scope: Scope, equal: dict[Value, Value]) -> None:
         self.scope = scope
         self.equal = equal
+        self.inside: list[tuple[Loop | If, dict[Value, Value]]] = []
         self._known: dict[tuple[Loop, Value], RowLoop] = {}
         self._facts: dict[Any, _Facts] = {}
         self._eligible: dict[Any, bool] = {}
@@ -155,6 +162,9 @@ class _Joiner:
                 self._note(entry.args[0])
             elif self.eligible(entry):
                 position = self._grow(position)
+                entry = self.scope.body[position]
+            if isinstance(entry, (Loop, If)):
+                self.inside.append((entry, dict(self.equal)))
             position += 1
 
     def _note(self, condition: Value) -> None:

@@ -14,7 +14,7 @@ from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.program import Loop, Value
 
 if TYPE_CHECKING:
-    from ltensor.lowering.cpu.llvm import Renderer
+    from ltensor.lowering.cpu.accesses import Accesses
 
 #: bytes of a result from which on stores pass the cache: a quarter less time from there on, and up
 #: to a third more for results of a quarter of it
@@ -63,7 +63,7 @@ def _choices(pointer: Value) -> tuple[Value, ...]:
 
 
 def boundary(
-    renderer: Renderer,
+    renderer: Accesses,
     stores: list[tuple[Value, Value | None, str]],
     lanes: int,
     begin: str,
@@ -78,14 +78,14 @@ def boundary(
         where = begin
         if first is not None:
             where = r.put(f"add i64 {r.scalar(first)}, {begin}")
-        address = r.put(f"ptrtoint ptr {r._element(pointer, where, dtype)} to i64")
+        address = r.put(f"ptrtoint ptr {r.element_address(pointer, where, dtype)} to i64")
         rest = r.put(f"and i64 {address}, {lanes * dt.item_size(dtype) - 1}")
         whole_lines = r.put(f"icmp eq i64 {rest}, 0")
         large = r.put(f"and i1 {large}, {whole_lines}")
     return r.put(f"select i1 {large}, i64 {whole}, i64 {begin}"), large
 
 
-def fence(renderer: Renderer, done: str) -> None:
+def fence(renderer: Accesses, done: str) -> None:
     """Other threads see the stores before whatever follows."""
     r = renderer
     yes, end = r.label("streamed"), r.label("ordered")

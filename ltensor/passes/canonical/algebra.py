@@ -50,6 +50,14 @@ class Terms:
     #: whether a ``neg`` below the root is read by nobody else
     own_sign: bool = False
 
+    def put(self, variable: Variable, down: bool) -> None:
+        """Count a term or factor that is no tree itself."""
+        value = number(variable)
+        if value is not None:
+            (self.constants_down if down else self.constants_up).append(value)
+        else:
+            (self.down if down else self.up).append(variable)
+
 
 def _alike(variable: Variable, root: Variable) -> bool:
     return dtype_of(variable) == dtype_of(root) and pattern(variable) == pattern(root)
@@ -117,11 +125,7 @@ def _collect_sum(node: Apply, uses: Uses) -> Terms:
             work.append((owner.inputs[0], False))
             terms.signs += 1
             continue
-        value = number(variable)
-        if value is not None:
-            (terms.constants_down if minus else terms.constants_up).append(value)
-        else:
-            (terms.down if minus else terms.up).append(variable)
+        terms.put(variable, minus)
     return terms
 
 
@@ -239,11 +243,7 @@ def collect_product(tree: Apply | Variable, uses: Uses) -> Terms:
             terms.signs += 1
             work.append((owner.inputs[0], below))
             continue
-        value = number(variable)
-        if value is not None:
-            (terms.constants_down if below else terms.constants_up).append(value)
-        else:
-            (terms.down if below else terms.up).append(variable)
+        terms.put(variable, below)
     return terms
 
 
