@@ -101,8 +101,8 @@ class Container:
 
     @property
     def value(self) -> Any:
-        """A copy of the value; assigning filters."""
-        return copy.deepcopy(self.get())
+        """The stored value itself, as in Theano; assigning filters."""
+        return self.get()
 
     @value.setter
     def value(self, value: Any) -> None:

@@ -88,6 +88,9 @@ _FUNCTIONS = frozenset(
 def apply_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What a ufunc called with a variable gives: the operation of that meaning."""
     name = ufunc.__name__
+    if inputs and len(kwargs.get("out", ())) == 1 and kwargs["out"][0] is inputs[0]:
+        # ``array += x``: the name is bound to what comes back, and the array stays as it is
+        kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     # Equality of variables is identity; what NumPy asks here is ``array == x``.
     if name in ("equal", "not_equal") and method == "__call__":
         same = inputs[0] is inputs[1]

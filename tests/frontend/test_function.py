@@ -522,3 +522,16 @@ def test_monitor_mode_is_refused_when_it_is_used() -> None:
     x = T.dscalar()
     with pytest.raises(UnsupportedError, match="MonitorMode"):
         function([x], x + 1, mode=mode)
+
+
+def test_value_of_a_container_is_the_stored_one() -> None:
+    """As in Theano: programs write into ``container.value`` in place."""
+    state = theano.shared(np.arange(3.0))
+    step = theano.function([], state * 1, updates=[(state, state + 1)])
+    state.container.value[...] = 5
+    assert step().tolist() == [5, 5, 5]
+    assert state.container.data.tolist() == [6, 6, 6]
+    step[state][1] = 0
+    assert step().tolist() == [6, 0, 6]
+    state.container.value = [1, 2, 3]
+    assert state.get_value().tolist() == [1, 2, 3]

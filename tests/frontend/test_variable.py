@@ -91,8 +91,19 @@ def test_numpy_arrays_defer() -> None:
         assert output.ndim == 1
     np.testing.assert_array_equal(value(a - x, {x: [5.0, 5.0]}), [-4, -3])
     np.testing.assert_array_equal(value(a > x, {x: [1.5, 1.5]}), [False, True])
-    with pytest.raises(TypeError):
-        a += x
+
+
+@pytest.mark.parametrize("op", ["+=", "-=", "*=", "/=", "//=", "**=", "%="])
+def test_arrays_changed_in_place_become_variables(op: str) -> None:
+    """As in Theano: the name stands for the expression, and the array is as it was."""
+    x = T.vector("x")
+    array = np.arange(1.0, 4.0)
+    names = {"a": array, "x": x}
+    exec(f"a {op} x", names)
+    numbers = {"a": array.copy(), "x": np.array([2.0, 3.0, 0.5])}
+    exec(f"a {op} x", numbers)
+    np.testing.assert_allclose(value(names["a"], {x: numbers["x"]}), numbers["a"])
+    assert array.tolist() == [1, 2, 3]
 
 
 def test_equality_is_identity() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import ltensor
 import ltensor.tensor as T
+from ltensor.lowering.cpu.jit import host
 
 
 def text_of(f) -> str:
@@ -163,3 +164,22 @@ def test_rows_inside_a_loop_are_not_written_twice() -> None:
     x, y = T.dmatrix("x"), T.dvector("y")
     assert "nontemporal" in text_of(ltensor.function([x], x + 1))
     assert "nontemporal" not in text_of(ltensor.function([x, y], x + y))
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 33, 1000, 70001])
+def test_functions_of_singles_fill_registers_though_their_sum_is_double(size: int) -> None:
+    x = T.fvector("x")
+    f = ltensor.function([x], (T.exp(x) * T.tanh(x)).sum())
+    lanes = host().vector_bytes // 4
+    assert f"@llvm.fma.v{lanes}f32(" in text_of(f) or not host().has_fma
+    assert f"fpext <{lanes} x float>" in text_of(f)
+    a = np.random.default_rng(0).standard_normal(size).astype("f4")
+    e = np.exp(a.astype("f8")) * np.tanh(a.astype("f8"))
+    np.testing.assert_allclose(f(a), e.sum(), rtol=1e-6, atol=1e-6 * max(1, size) ** 0.5)
+
+
+def test_few_functions_among_doubles_do_not_widen_the_loop() -> None:
+    x, y = T.fvector("x"), T.dvector("y")
+    value = T.exp(x) * y + y * y - y / (1 + y * y) + (y - 3) * (y + 2)
+    f = ltensor.function([x, y], value)
+    assert f"<{host().vector_bytes // 8} x float>" in text_of(f)

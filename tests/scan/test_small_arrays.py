@@ -410,3 +410,18 @@ def test_an_index_that_changes_stays_in_memory() -> None:
         state = data @ state + state[place]
         expected.append(state)
     np.testing.assert_allclose(f(data, [0, 2, -1]), expected)
+
+
+def test_sizes_made_of_shared_parts_are_evaluated_once():
+    """Each size is made of the one before it, several times over: walking all ways never ends."""
+    rows = T.matrix("rows")
+
+    def step(row, state):
+        for _ in range(12):
+            row = T.concatenate([row, row * 2])[1 : row.shape[0] * 2 - row.shape[0] + 1]
+        return state + row
+
+    states, _ = theano.scan(step, sequences=rows, outputs_info=T.zeros(4))
+    values = np.arange(8.0).reshape(2, 4)
+    found = theano.function([rows], states[-1])(values)
+    np.testing.assert_array_equal(found, 8 * values.sum(0))

@@ -90,9 +90,7 @@ class Block(Places):
         first = group.variables[0]
         self.prepare_group(group)
         dims = self.dims(first)
-        targets = {
-            v: self.destination(v, self.dims(v), by_element=True) for v in group.variables
-        }
+        targets = {v: self.destination(v, self.dims(v), by_element=True) for v in group.variables}
         space = collapse(self, group.variables, dims, list(targets.values()))
         memo: dict[Any, Any] = {}
         with ExitStack() as stack:

@@ -28,6 +28,13 @@ SERIAL_ONLY = frozenset(
 _SHORT_BODY = 14
 #: a recurrence this short needs eight registers to keep two units busy through its latency
 _TINY_BODY = 8
+#: values in more than one register that a function in one register outweighs
+_FEW_WIDE = 4
+
+
+def _is_function(entry: object) -> bool:
+    """Whether it is an elementary function, of dozens of operations."""
+    return isinstance(entry, Value) and entry.op == "math"
 
 
 class LaneAnalysis:
@@ -48,9 +55,6 @@ class LaneAnalysis:
         Values from before the loop that lanes read.
     unroll : int
         Number of accumulators of a reduction.
-    rotates : bool
-        Whether they take turns in a loop that is written once. A vector of a function of many
-        operations hides by itself what adding it takes; four of them are four times the code.
     """
 
     def __init__(self, loop: Loop, vector_bytes: int) -> None:
@@ -88,16 +92,21 @@ class LaneAnalysis:
         ]
         # truth values alone are bytes
         widest = max(sizes, default=1)
-        self.lanes = max(2, vector_bytes // max(widest, 2))
-        self.lanes = min(self.lanes, 32)
+        functions = [dt.item_size(e.dtype) for e in entries if _is_function(e)]
         work = sum(isinstance(e, Value) for e in entries)
         self.unroll = 4 if work <= _SHORT_BODY else (2 if work <= 3 * _SHORT_BODY else 1)
-        calls = any(isinstance(e, Value) and e.op == "math" for e in entries)
-        self.rotates = calls and self.unroll > 1
+        if functions and max(functions) < widest:
+            # sums of functions in doubles: functions fill the registers, what is wider takes two
+            wide = sum(size > max(functions) for size in sizes)
+            if wide <= _FEW_WIDE * len(functions):
+                self.unroll = max(1, self.unroll * max(functions) // widest)
+                widest = max(functions)
+        self.lanes = max(2, vector_bytes // max(widest, 2))
+        self.lanes = min(self.lanes, 32)
         if any(isinstance(e, Loop) and any(not c.combine for c in e.carries) for e in entries):
             # a recurrence inside: several registers per value hide the latency of its steps
             copies = 2 * self.unroll if work <= _TINY_BODY else self.unroll
-            self.lanes = min(self.lanes * copies, 32 if calls else 128)
+            self.lanes = min(self.lanes * copies, 32 if functions else 128)
         self._collect(loop, entries)
 
     def _spread(self, scope: Scope) -> bool:

@@ -22,7 +22,7 @@ class VectorLoops(Accesses):
             self.vectors[value] = self.splat(value.dtype, self.scalar(value))
         outer = dict(self.vectors)
         unroll = analysis.unroll if loop.carries else 1
-        step = self.lanes * (1 if analysis.rotates else unroll)
+        step = self.lanes * unroll
         if begin == "0" and extent.isdigit():
             whole = str(int(extent) // step * step)
         elif begin == "0":
@@ -45,7 +45,7 @@ class VectorLoops(Accesses):
         # the tail joins its contributions to the first accumulator
         first = [[row[0]] for row in accumulators]
         first = self._vector_part(
-            loop, whole, extent, self.lanes, first, masked=True, once=step == self.lanes
+            loop, whole, extent, self.lanes, first, masked=True, once=unroll == 1
         )
         self.vectors = dict(outer)
         for c, row, tail in zip(loop.carries, accumulators, first, strict=True):
@@ -85,7 +85,7 @@ class VectorLoops(Accesses):
         """The loop from ``start`` to ``stop``; returns the accumulators after it.
 
         ``once``: it has one step at most. Where the numbers are known, what is not needed is left
-        out. If accumulators take turns, the first is the one whose turn it is.
+        out.
         """
         analysis = self.analysis
         assert analysis is not None
@@ -108,8 +108,7 @@ class VectorLoops(Accesses):
         phis = carried if once else [[self.fresh() for _ in row] for row in carried]
         nexts: list[list[str]] = [[] for _ in carried]
         outer = dict(self.vectors)
-        copies = 1 if analysis.rotates or not carried else len(carried[0])
-        for copy in range(copies):
+        for copy in range(len(carried[0]) if carried else 1):
             self.vectors, self.bases = dict(outer), {}
             here = index if copy == 0 else self.put(f"add nuw nsw i64 {index}, {copy * self.lanes}")
             self.bases[loop.index] = here
@@ -129,7 +128,7 @@ class VectorLoops(Accesses):
                 if masked:
                     lane_mask = lanes_type("bool", self.lanes)
                     new = self.put(f"select {lane_mask} {self.mask}, {kind} {new}, {kind} {phi}")
-                nexts[number] += [*phis[number][1:], new] if analysis.rotates else [new]
+                nexts[number].append(new)
         latch = self.block
         if once:
             self.line(f"br label %{exit_label}")

@@ -8,9 +8,10 @@ then tells what is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ltensor.ir.graph import Constant, Variable
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.fusion import kind_of
@@ -71,6 +72,8 @@ class _Finder:
         self.parent: dict[Any, Any] = {}
         self.expressions: dict[Any, Variable] = {}
         self.outer = self._outer_dims()
+        #: where expressions of constants are folded
+        self.scratch = Builder("sizes")
 
     def find(self) -> Small | None:
         op = self.op
@@ -147,20 +150,36 @@ class _Finder:
         self.expressions[key] = size
         return key
 
-    def _evaluate(self, size: Variable) -> int | None:
-        """The number that an expression of sizes has, if what it is made of is known."""
-        owner = size.owner
-        root = self._root(self._term(size))
-        if isinstance(root, int) or owner is None or kind_of(owner) != "pointwise":
-            return root if isinstance(root, int) else None
-        b = Builder("sizes")
-        numbers = [self._evaluate(v) for v in owner.inputs]
+    def _evaluate(self, size: Variable, numbers: dict[Variable, int | None]) -> int | None:
+        """The number that an expression of sizes has, if what it is made of is known.
+
+        ``numbers`` holds what was found for parts of expressions: they share most of them.
+        """
+        stack = [size]
+        while stack:
+            part = stack[-1]
+            owner = part.owner
+            if part in numbers:
+                stack.pop()
+                continue
+            root = self._root(self._term(part))
+            if isinstance(root, int) or owner is None or kind_of(owner) != "pointwise":
+                numbers[part] = root if isinstance(root, int) else None
+                continue
+            waiting = [v for v in owner.inputs if v not in numbers]
+            stack += waiting
+            if not waiting:
+                numbers[part] = self._computed(owner, [numbers[v] for v in owner.inputs])
+        return numbers[size]
+
+    def _computed(self, node: Apply, numbers: Sequence[int | None]) -> int | None:
+        b = self.scratch
         args = []
-        for number, dtype in zip(numbers, owner.op.operand_dtypes(owner), strict=True):
+        for number, dtype in zip(numbers, node.op.operand_dtypes(node), strict=True):
             if number is None:
                 return None
             args.append(b.const(number, dtype))
-        result = folded(b, owner, args)
+        result = folded(b, node, args)
         return int(result.attr) if result.op == "const" else None
 
     def _terms(self, variable: Variable) -> list[Any]:
@@ -194,8 +213,10 @@ class _Finder:
         changed = True
         while changed:
             changed = False
+            numbers: dict[Variable, int | None] = {}
             for key, size in list(self.expressions.items()):
-                number = None if isinstance(self._root(key), int) else self._evaluate(size)
+                known = isinstance(self._root(key), int)
+                number = None if known else self._evaluate(size, numbers)
                 if number is not None:
                     self._equal(key, number)
                     changed = True

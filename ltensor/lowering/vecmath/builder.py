@@ -394,19 +394,25 @@ class Builder:
     def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
         """Evaluate c[0] + c[1] x + ...
 
-        From six coefficients on, even and odd powers form two chains: half the latency, which is
-        what a recurrence through this function waits for, at the price of one multiplication.
-        """
-        if len(coefficients) < 6:
-            return self.horner(x, coefficients)
-        square = x * x
-        even = self.horner(square, coefficients[0::2])
-        odd = self.horner(square, coefficients[1::2])
-        return self.fma(odd, x, even)
+        From six coefficients on terms are added in pairs, and these in pairs, until three are left:
+        about half the latency of one chain, which is what a recurrence through this function waits
+        for, at the price of one or two multiplications, which fill gaps.
 
-    def horner(self, x: Value, coefficients: Sequence[float]) -> Value:
+        Source: G. Estrin, "Organization of computer systems: the fixed plus variable structure
+        computer", 1960.
+        """
+        terms = [self.constant(x.kind, coefficient) for coefficient in coefficients]
+        power = x
+        while len(terms) > (3 if power is not x else 5):
+            pairs = zip(terms[0::2], terms[1::2], strict=False)
+            halved = [self.fma(odd, power, even) for even, odd in pairs]
+            terms = halved + terms[2 * len(halved) :]
+            power = power * power
+        return self.horner(power, terms)
+
+    def horner(self, x: Value, coefficients: Sequence[Operand]) -> Value:
         """Evaluate c[0] + c[1] x + ... in one chain."""
-        total: Value = self.constant(x.kind, coefficients[-1])
+        total = self.value(x.kind, coefficients[-1])
         for coefficient in reversed(coefficients[:-1]):
             total = self.fma(total, x, coefficient)
         return total

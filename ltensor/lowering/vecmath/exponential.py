@@ -135,18 +135,22 @@ def exp10(build: Builder, x: Value) -> Value:
     return times_power(build, p + 1.0, shifted)
 
 
-def _scaled_expm1(build: Builder, x: Value, offset: int) -> Pair:
-    """(exp(x) - 1) * 2**offset as a main part and a correction, for x where 2**n is finite.
+def _scaled_expm1(build: Builder, x: Value, offset: int, times: float = 1.0) -> Pair:
+    """(exp(times x) - 1) * 2**offset as a main part and a correction, where 2**n is finite.
 
-    2**n exp(r) - 1 cancels around |x| = 0.4 (n = 1), but is then exact, as it is for n = 0: the
-    correction holds the rounding errors of r and of p = exp(r) - 1.
+    2**n exp(r) - 1 cancels around |times x| = 0.4 (n = 1), but is then exact, as it is for n = 0:
+    the correction holds the rounding errors of r and of p = exp(r) - 1. ``times``, a power of two,
+    goes into the constants, so that nothing waits for it.
     """
-    high, low = _LN2[x.kind]
-    n, shifted = round_multiple(build, x, _LOG2_E)
+    high, low = (part / times for part in _LN2[x.kind])
+    n, shifted = round_multiple(build, x, times * _LOG2_E)
     nearly = build.fma(n, -high, x)
     r = build.fma(n, -low, nearly)
     lost = build.fma(n, -low, nearly - r)
-    tail = build.fma(build.polynomial(r, table.EXP[x.kind]), r * r, lost)
+    series = build.polynomial(r, [c * times**k for k, c in enumerate(table.EXP[x.kind])])
+    if times != 1.0:
+        r, lost = r * times, lost * times
+    tail = build.fma(series, r * r, lost)
     p = r + tail
     p_low = tail - (p - r)
     scale = power(shifted, offset)
@@ -169,7 +173,7 @@ def expm1(build: Builder, x: Value) -> Value:
 def tanh(build: Builder, x: Value) -> Value:
     """Hyperbolic tangent, e / (e + 2) with e = expm1(2 |x|)."""
     size = build.min(build.abs(x), 10.0 if x.kind == "f32" else 20.0)
-    e, correction = _scaled_expm1(build, size + size, 0)
+    e, correction = _scaled_expm1(build, size, 0, times=2.0)
     denominator = e + 2.0
     # Worth 0.5 ulp: the rounding error of the denominator, times the quotient, goes into the
     # numerator.  min(|x|, 1) is near enough to the quotient for that.
