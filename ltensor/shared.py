@@ -6,7 +6,8 @@ Behaviour from Theano 1.0.5: dtypes of `shared`, copies unless ``borrow``, fixed
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import MutableSequence
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -33,12 +34,50 @@ __all__ = [
 ]
 
 
+class Storage(MutableSequence[Any]):
+    """Theano's list of one element: ``container.storage[0] = value`` stores a value.
+
+    Parameters
+    ----------
+    container : Container
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        return [self._container.get()][index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            (value,) = value
+        elif index not in (0, -1):
+            raise IndexError("a container holds one value")
+        self._container.set(value)
+
+    def __delitem__(self, index: Any) -> NoReturn:
+        raise TypeError("a container holds one value")
+
+    def insert(self, index: int, value: Any) -> NoReturn:
+        """Refuse: there is one element.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("a container holds one value")
+
+
 class Container:
     """Holds the value of a shared variable, filtered by its type.
 
     Attributes
     ----------
-    storage : list
+    storage : Storage
         One element, the value (Theano's attribute).
     """
 
@@ -111,9 +150,9 @@ class Container:
     data = value
 
     @property
-    def storage(self) -> list[Any]:
-        """The value in a list."""
-        return [self.get()]
+    def storage(self) -> Storage:
+        """The value as the one element of a sequence, which can be set."""
+        return Storage(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -24,6 +24,7 @@ from ltensor.lowering.rewrites import parallel
 from ltensor.lowering.rewrites.block_sums import block_sums
 from ltensor.lowering.rewrites.columns import sweep_columns
 from ltensor.lowering.rewrites.liveness import share_blocks
+from ltensor.lowering.rewrites.narrow_rows import split_narrow_rows
 from ltensor.lowering.rewrites.prefetch import prefetch_rows
 from ltensor.lowering.rewrites.row_blocks import join_row_loops
 from ltensor.lowering.rewrites.turned import turn_operands
@@ -171,6 +172,7 @@ class WholeFunction:
             sweep_columns(b)
             join_row_loops(b.program)
             turn_operands(b)
+            split_narrow_rows(b)
             block_sums(b.program)
         commit.write()
         if b.threads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,6 +27,8 @@ MOST_CHUNKS = 1 << 10
 #: bytes of which the largest element is found in lanes before its place is sought: they stay in
 #: the first cache, and the second look takes less the fewer they are
 BLOCK_BYTES = 2048
+#: elements of the longest row that is looked through together with others
+NARROW = 16
 
 
 class ArgExtremum(DeclaredOp):
@@ -110,26 +112,43 @@ class ArgExtremum(DeclaredOp):
         if one_row and not kept and b.threads:
             k.result(self._by_chunks(b, x, str(self)))
             return
-        with ExitStack() as stack:
-            for a in sorted(kept, key=lambda a: a == near):
-                # neighbouring results are found side by side
-                kind = "vector" if a == near and not dt.is_complex(x.dtype) else "serial"
-                kept_loop = b.loop(x.dims[a], kind=kind, parallel=True)
-                index[a] = stack.enter_context(kept_loop).index
-            first = b.load(x, index)
-            if not reduced:
-                place = b.const(0)
-            elif dt.is_complex(x.dtype):
-                place = self._walk_complex(b, x, index, reduced, first)
-            elif one_row:
-                place = self._by_blocks(b, x, index, reduced[0], x.dims[reduced[0]])[1]
-            elif rows:
-                place = self._by_rows(b, x, index, reduced, near, first)
-            else:
-                carried = [first, b.const(0), b.const(0)]
-                place = self._walk(b, x, index, reduced, 0, carried)[1]
-            if target is not None:
-                b.store(target, [index[a] for a in kept], place)
+
+        def nest(find: Callable[[Any], Any], lanes: int = near) -> Any:
+            index[:] = [b.const(0)] * x.ndim
+            with ExitStack() as stack:
+                for a in sorted(kept, key=lambda a: a == lanes):
+                    # neighbouring results are found side by side
+                    kind = "vector" if a == lanes and not dt.is_complex(x.dtype) else "serial"
+                    kept_loop = b.loop(x.dims[a], kind=kind, parallel=True)
+                    index[a] = stack.enter_context(kept_loop).index
+                place = find(b.load(x, index))
+                if target is not None:
+                    b.store(target, [index[a] for a in kept], place)
+            return place
+
+        def walk(first: Any) -> Any:
+            return self._walk(b, x, index, reduced, 0, [first, b.const(0), b.const(0)])[1]
+
+        def by_blocks(first: Any) -> Any:
+            return self._by_blocks(b, x, index, reduced[0], x.dims[reduced[0]])[1]
+
+        if not reduced:
+            place = nest(lambda first: b.const(0))
+        elif dt.is_complex(x.dtype):
+            place = nest(lambda first: self._walk_complex(b, x, index, reduced, first))
+        elif one_row and kept and b.threads and b.scope is b.root:
+            # lanes along a row of a few elements would be busy with their tails: lanes are rows
+            with b.if_(b.le(x.dims[reduced[0]], NARROW)):
+                nest(walk, kept[-1])
+            with b.else_():
+                nest(by_blocks)
+            return
+        elif one_row:
+            place = nest(by_blocks)
+        elif rows:
+            place = nest(lambda first: self._by_rows(b, x, index, reduced, near, first))
+        else:
+            place = nest(walk)
         if target is None:
             k.result(place)
 

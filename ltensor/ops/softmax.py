@@ -112,6 +112,14 @@ def rows(k: Any, view: Any) -> Iterator[RowLoops]:
         yield RowLoops(k.b, loop.index, m, dt.work_dtype(view.dtype))
 
 
+def _lies_across(view: Any) -> bool:
+    """Whether neighbours in memory belong to different rows, as in a transposed matrix."""
+    if view.strides is None:
+        return False
+    first, last = (bool(s.op == "const" and s.attr == 1) for s in view.strides)
+    return first and not last
+
+
 class _RowOp(DeclaredOp):
     """A function of the rows of a matrix with a result of the same size."""
 
@@ -291,11 +299,34 @@ class LogSumExp(DeclaredOp):
 
     def lower(self, k: Any) -> None:
         b, x, y = k.b, k.operand(0), k.output(0)
+        if _lies_across(x):
+            self._lower_across(k, x, y)
+            return
         with rows(k, x) as row:
             top = row.largest(lambda j: row.load(x, j))
             shift = b.select(b.isinf(top), b.const(0, row.dtype), top)
             total = row.total(lambda j: b.exp(b.sub(row.load(x, j), shift)))
             b.store(y, [row.row], b.cast(b.add(b.log(total), shift), y.dtype))
+
+    def _lower_across(self, k: Any, x: Any, y: Any) -> None:
+        """Of rows whose elements are far apart: many at once, as sums down columns are taken."""
+        b, dtype = k.b, dt.work_dtype(x.dtype)
+        count, length = x.dims
+        shifts = b.temporary(dtype, (count,), ("value", k.node.outputs[0]))
+        with b.loop(count, kind="vector", parallel=True, label=str(self)) as row:
+            with b.loop(length, carries=[b.const(-np.inf, dtype)]) as along:
+                element = b.cast(b.load(x, [row.index, along.index]), dtype)
+                along.next(b.max(along.carry[0], element))
+            top = along.results[0]
+            b.store(shifts, [row.index], b.select(b.isinf(top), b.const(0, dtype), top))
+        with b.loop(count, kind="vector", parallel=True) as row:
+            shift = b.load(shifts, [row.index])
+            with b.loop(length, carries=[b.const(0, "float64")]) as along:
+                element = b.cast(b.load(x, [row.index, along.index]), dtype)
+                power = b.cast(b.exp(b.sub(element, shift)), "float64")
+                along.next(b.add(along.carry[0], power))
+            total = b.log(b.cast(along.results[0], dtype))
+            b.store(y, [row.index], b.cast(b.add(total, shift), y.dtype))
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         from ltensor.ops.arithmetic import mul, sub

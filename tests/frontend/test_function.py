@@ -535,3 +535,9 @@ def test_value_of_a_container_is_the_stored_one() -> None:
     assert step().tolist() == [6, 0, 6]
     state.container.value = [1, 2, 3]
     assert state.get_value().tolist() == [1, 2, 3]
+    state.container.storage[0] = np.array([7.0, 8.0])
+    state.container.storage[0][1] = 9
+    assert step().tolist() == [7, 9]
+    assert [v.tolist() for v in state.container.storage] == [[8, 10]]
+    with pytest.raises(IndexError):
+        state.container.storage[1] = 0

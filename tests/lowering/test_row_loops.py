@@ -148,6 +148,18 @@ def test_columns(rows, width):
     close(f(x), [*wanted, (d > 2).any(0)])
 
 
+def test_columns_whose_number_is_made_of_shared_parts():
+    """The number is made of one that is made of one ..., several times over at each step."""
+    wide = m = T.matrix("m")
+    for _ in range(12):
+        size = wide.shape[1]
+        wide = T.concatenate([wide, wide * 2], axis=1)[:, 1 : size * 2 - size + 1]
+    x = np.arange(12.0).reshape(3, 4)
+    sums, means = theano.function([m], [wide.sum(0), wide.mean(0)])(x)
+    np.testing.assert_allclose(sums, 8 * x.sum(0))
+    np.testing.assert_allclose(means, 8 * x.mean(0))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "size",

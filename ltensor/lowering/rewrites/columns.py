@@ -228,18 +228,11 @@ class _Sweep:
         size = b.mul(self.loop.extent, chunks)
         found = b.temporary(dtype, (size,))
         # values are made at the end of the scope: these must stand before the loop
-        for value in (*self._made_of(found.pointer), found.pointer):
-            late = value.scope is self.scope and value in self.scope.body
-            if late and self.scope.body.index(value) > self.scope.body.index(self.loop):
-                self.scope.body.remove(value)
-                self.head.body.append(value)
-        return found
-
-    def _made_of(self, value: Value) -> list[Value]:
-        found: list[Value] = []
-        for a in value.args:
-            if a.op != "const":
-                found += [v for v in (*self._made_of(a), a) if v not in found]
+        body = self.scope.body
+        behind = body.index(self.loop) + 1
+        moved = _made_of(found.pointer, set(body[behind:]))
+        body[behind:] = [entry for entry in body[behind:] if entry not in moved]
+        self.head.body += moved
         return found
 
     def _make(
@@ -287,3 +280,19 @@ class _Sweep:
         for carry in loop.carries:
             if carry.next is not None:
                 carry.next = names.get(carry.next, carry.next)
+
+
+def _made_of(value: Value, among: set[Any]) -> dict[Value, None]:
+    """What of ``among`` is needed for ``value``, and it: operands first."""
+    found: dict[Value, None] = {}
+    stack = [value]
+    while stack:
+        part = stack[-1]
+        waiting = [a for a in part.args if a in among and a not in found]
+        if waiting:
+            stack += waiting
+            continue
+        stack.pop()
+        if part in among:
+            found[part] = None
+    return found

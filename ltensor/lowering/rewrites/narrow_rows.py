@@ -1,0 +1,116 @@
+"""Reductions along rows of a few elements, which lanes along the row would spend on their tails.
+
+A reduction over the last axis runs in lanes along the row. Of a row of three or eight elements
+that is one masked vector, several accumulators and their sum, ten times what adding the elements
+takes. So such a nest exists twice, and the length of the rows chooses: narrow ones are reduced
+element by element, which the processor does for several rows at once; if elements are functions,
+the lanes are rows.
+"""
+
+from __future__ import annotations
+
+from ltensor.lowering.builder import Builder
+from ltensor.lowering.program import EFFECTS, Carry, If, Loop, Scope, Value
+from ltensor.lowering.rewrites.loop_edits import deepen
+
+#: elements of the longest row that is narrow
+NARROW = 8
+
+
+def split_narrow_rows(b: Builder) -> None:
+    """Give the reductions along rows of a program their second nest, outside of its loops."""
+    root = b.program.root
+    for entry in list(root.body):
+        inner = _reduction(entry) if isinstance(entry, Loop) else None
+        if inner is None:
+            continue
+        assert isinstance(entry, Loop)
+        _split(b, root, entry, inner)
+
+
+def _reduction(loop: Loop) -> Loop | None:
+    """The loop along a row in a loop over rows that does nothing else of note."""
+    if loop.kind != "serial" or not loop.parallel or loop.carries or loop.stop is not None:
+        return None
+    inner = [e for e in loop.body.body if not isinstance(e, Value)]
+    if len(inner) != 1 or not isinstance(inner[0], Loop):
+        return None
+    along = inner[0]
+    if along.kind != "vector" or not along.carries or along.stop is not None:
+        return None
+    if any(c.combine is None for c in along.carries) or _is_long(along.extent):
+        return None
+    if along.extent.op != "const" and loop.body.contains(along.extent.scope):
+        return None
+    plain = all(
+        isinstance(e, Value) and (e.op == "load" or e.op not in EFFECTS) for e in along.body.body
+    )
+    values = [e for e in loop.body.body if isinstance(e, Value)]
+    return along if plain and all(_is_plain(v) for v in values) else None
+
+
+def _is_plain(value: Value) -> bool:
+    return value.op in ("load", "store") or value.op not in EFFECTS
+
+
+def _is_long(extent: Value) -> bool:
+    return bool(extent.op == "const" and extent.attr > NARROW)
+
+
+def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
+    place = root.body.index(loop)
+    if along.extent.op == "const":
+        root.body[place] = _narrow(b, root, loop, along)
+        deepen(root)
+        return
+    condition = Value("cmp", "bool", (along.extent, b.const(NARROW)), "le", root, b)
+    branch = If(condition, Scope(root), Scope(root))
+    branch.then.body.append(_narrow(b, branch.then, loop, along))
+    branch.orelse.body.append(loop)
+    loop.body.parent = branch.orelse
+    for scope in (branch.then, branch.orelse):
+        scope.depth = root.depth + 1
+        deepen(scope)
+    root.body[place : place + 1] = [condition, branch]
+
+
+def _narrow(b: Builder, scope: Scope, loop: Loop, along: Loop) -> Loop:
+    """The nest for narrow rows."""
+    calls = any(isinstance(e, Value) and e.op == "math" for e in along.body.body)
+    names: dict[Value, Value] = {}
+    made = _loop(b, scope, loop, "vector" if calls else "serial", names)
+    made.parallel, made.cost = True, loop.cost
+    for entry in loop.body.body:
+        if isinstance(entry, Value):
+            _copy(b, made.body, entry, names)
+            continue
+        inner = _loop(b, made.body, along, "vector" if calls else "serial", names)
+        for c in along.carries:
+            phi = Value("phi", c.phi.dtype, (), c.phi.attr, inner.body, b)
+            result = Value("result", c.result.dtype, (), inner, made.body, b)
+            inner.carries.append(Carry(names.get(c.init, c.init), phi, result, c.combine))
+            names[c.phi], names[c.result] = phi, result
+        for value in along.body.body:
+            assert isinstance(value, Value)
+            _copy(b, inner.body, value, names)
+        for c, new in zip(along.carries, inner.carries, strict=True):
+            assert c.next is not None
+            new.next = names.get(c.next, c.next)
+        made.body.body.append(inner)
+    return made
+
+
+def _loop(b: Builder, scope: Scope, like: Loop, kind: str, names: dict[Value, Value]) -> Loop:
+    body = Scope(scope)
+    index = Value("index", "int64", (), None, body, b)
+    made = Loop(index, like.extent, body, kind, label=like.label)
+    made.steps = Value("result", "int64", (), made, scope, b)
+    body.holder = made
+    names[like.index] = index
+    return made
+
+
+def _copy(b: Builder, scope: Scope, value: Value, names: dict[Value, Value]) -> None:
+    args = tuple(names.get(a, a) for a in value.args)
+    names[value] = Value(value.op, value.dtype, args, value.attr, scope, b)
+    scope.body.append(names[value])
