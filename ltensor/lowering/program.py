@@ -138,6 +138,8 @@ class Loop:
     label: str = ""
     #: expected time of the whole loop, if it is worth asking whether threads should share it
     cost: Value | None = None
+    #: whether its sums may round as products of matrices do, without what corrects long sums
+    plain: bool = False
 
     @property
     def carry(self) -> list[Value]:

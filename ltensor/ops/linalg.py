@@ -211,8 +211,11 @@ def _by_rows(b: Any, target: Any, x: Any, y: Any, dtype: str) -> bool:
     if not sums_adjacent(b, matrix, along):
         return False
     combine = "or" if dtype == "bool" else "add"
-    with b.loop(matrix.dims[1 - along], label="dot") as outer_loop:
+    # inside of loops it is mostly too little work to ask whether threads should share it
+    shared = b.scope is b.root
+    with b.loop(matrix.dims[1 - along], parallel=shared, label="dot") as outer_loop:
         with b.reduce(matrix.dims[along], combine, b.const(0, dtype)) as loop:
+            loop.plain = True
             index = [loop.index, loop.index]
             index[1 - along] = outer_loop.index
             factors = b.load(matrix, index), b.load(vector, [loop.index])

@@ -441,3 +441,21 @@ def test_the_place_of_the_extremum_of_a_vector(threads: Compile) -> None:
         assert f(x) == [x.argmax(), x.argmin()]
         x[rng.integers(0, size, 3)] = np.nan
         assert f(x) == [x.argmax(), x.argmin()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_matrix_times_a_vector_is_shared_with_the_same_bits(dtype: str) -> None:
+    x, v = T.matrix("x", dtype=dtype), T.vector("v", dtype=dtype)
+    rng = np.random.default_rng(0)
+    for shape in ((900, 700), (3, 5), (3000, 4), (0, 4), (40, 0)):
+        a, b = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape[1]).astype(dtype)
+        results = []
+        for threads in (1, 2):
+            with theano.config.change_flags(num_threads=threads):
+                f = theano.function([x, v], T.dot(x, v))
+            assert bool(f._linked.lowered.program.shared_loops) == (threads > 1)
+            results.append(f(a, b))
+        np.testing.assert_array_equal(*results)
+        scale = np.abs(a.astype("f8")) @ np.abs(b.astype("f8"))
+        error = np.abs(results[0] - a.astype("f8") @ b.astype("f8"))
+        assert (error <= 64 * np.finfo(dtype).eps * scale).all()

@@ -37,7 +37,7 @@ def _visit(scope: Scope) -> None:
 def _is_sum(loop: Loop) -> bool:
     if loop.kind != "vector" or not loop.carries or loop.parallel or loop.stop is not None:
         return False
-    if loop.extent.op == "const" and loop.extent.attr <= BLOCK:
+    if loop.plain or (loop.extent.op == "const" and loop.extent.attr <= BLOCK):
         return False
     return all(
         c.combine == "add" and dt.is_float(c.phi.dtype) and not _has_spare_bits(c)
