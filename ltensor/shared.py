@@ -45,6 +45,9 @@ class Storage(MutableSequence[Any]):
     def __init__(self, container: Container) -> None:
         self._container = container
 
+    def __repr__(self) -> str:
+        return repr([self._container.get()])
+
     def __len__(self) -> int:
         return 1
 

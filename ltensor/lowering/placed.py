@@ -52,8 +52,8 @@ class PlacedParts:
         found: list[Bounds] = []
         reached: int | None = 0
         for start, stop in sorted(self.bounds, key=lambda bounds: bounds[0]):
-            if reached is None:  # what follows is empty
-                break
+            if reached is None or (stop is not None and stop <= start):  # empty
+                continue
             if start > reached:
                 found.append((reached, start))
             reached = stop
@@ -65,9 +65,9 @@ class PlacedParts:
 def placed_parts(block: Places, node: Apply) -> PlacedParts | None:
     """The chain that ``node`` belongs to, None if it is in none."""
     if node not in block.placed:
-        chain = _chain(block, node)
-        for member in (node,) if chain is None else chain.nodes:
-            block.placed[member] = chain
+        walked, chain = _chain(block, node)
+        for member in walked:
+            block.placed[member] = chain if chain and member in chain.nodes else None
     return block.placed[node]
 
 
@@ -84,6 +84,7 @@ def placed_window(
             continue
         if reader.inputs[0] is variable or variable.type.ndim != reader.outputs[0].type.ndim:
             continue
+        assert variable.type.dtype == reader.outputs[0].type.dtype  # `make_node` casts parts
         chain = placed_parts(block, reader)
         if chain is None or (chain.axis > 0 and not by_element):
             continue
@@ -153,45 +154,47 @@ def _is_read_once(block: Places, node: Apply) -> bool:
     return len(readers) == 1 and part not in block.function.outputs
 
 
-def _chain(block: Places, node: Apply) -> PlacedParts | None:
-    """The longest chain through ``node`` whose slices do not overlap."""
+def _chain(block: Places, node: Apply) -> tuple[list[Apply], PlacedParts | None]:
+    """The longest chain from zeros whose slices do not overlap, on the way through ``node``.
+
+    Also gives all operations on that way, of which none belongs to another chain.
+    """
     found = _bounds(node)
+    walked = [node]
     if found is None:
-        return None
-    axis = found[0]
-    nodes = [node]
+        return walked, None
     while True:
-        before = nodes[0].inputs[0].owner
-        if before is None or nodes[0].inputs[0] in block.bound:
-            return None
+        before = walked[0].inputs[0].owner
+        if before is None or walked[0].inputs[0] in block.bound:
+            return walked, None
         if getattr(before.op, "ir_name", "") == "alloc":
             value = constant_value(before.inputs[0])
             if value is None or value.size != 1 or value.any():
-                return None
+                return walked, None
             break
-        if _bounds(before) is None or not _leads_to(block, before, nodes[0]):
-            return None
-        nodes.insert(0, before)
+        if _bounds(before) is None or not _leads_to(block, before, walked[0]):
+            return walked, None
+        walked.insert(0, before)
     while True:
-        after = _only_reader(block, nodes[-1].outputs[0])
-        if after is None or _bounds(after) is None or after.inputs[0] is not nodes[-1].outputs[0]:
+        after = _only_reader(block, walked[-1].outputs[0])
+        if after is None or _bounds(after) is None or after.inputs[0] is not walked[-1].outputs[0]:
             break
-        nodes.append(after)
+        walked.append(after)
     # from the zeros on as long as the axis stays the same and the slices are disjoint
-    bounds: list[Bounds] = []
-    for number, member in enumerate(nodes):
+    first = _bounds(walked[0])
+    assert first is not None
+    axis, bounds = first[0], [first[1]]
+    for member in walked[1:]:
         other = _bounds(member)
         assert other is not None
         if other[0] != axis or any(_overlap(other[1], seen) for seen in bounds):
-            nodes = nodes[:number]
             break
         bounds.append(other[1])
+    nodes = walked[: len(bounds)]
     while nodes and not _is_apart(block, nodes[-1].outputs[0]):
         nodes.pop()
         bounds.pop()
-    if node not in nodes:
-        return None
-    return PlacedParts(tuple(nodes), axis, bounds)
+    return walked, PlacedParts(tuple(nodes), axis, bounds) if nodes else None
 
 
 def _bounds(node: Apply) -> tuple[int, Bounds] | None:

@@ -97,6 +97,19 @@ def test_parts_that_are_read_besides() -> None:
         np.testing.assert_allclose(got, value, rtol=1e-13)
 
 
+@pytest.mark.parametrize("empty", [slice(0, 0), slice(2, 2), slice(4, 4), slice(9, None)])
+@pytest.mark.parametrize("empty_first", [True, False])
+def test_an_empty_slice_clears_nothing(empty, empty_first: bool) -> None:
+    y = T.dmatrix("y")
+    h = T.dot(y, T.constant(np.ones((3, 6))))
+    costs = [T.tanh(h[:, empty]).sum(), T.tanh(h[:, :4]).sum()]
+    f = theano.function([y], T.grad(costs[not empty_first] + costs[empty_first], h))
+    a = np.full((2, 3), 0.1)
+    want = np.zeros((2, 6))
+    want[:, :4] = 1 - np.tanh(a @ np.ones((3, 4))) ** 2
+    np.testing.assert_allclose(f(a), want, rtol=1e-14)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "int64", "complex128"])
 def test_any_axis_and_dtype(axis, dtype) -> None:

@@ -20,7 +20,7 @@ class TiedSizes:
     nodes : sequence of Apply
     shapes : ShapeMap
     bound : collection of Variable
-        Arrays whose sizes are known; with them, all that is computed of these sizes.
+        Arrays whose sizes are known; expressions of these sizes are known as well.
 
     Attributes
     ----------

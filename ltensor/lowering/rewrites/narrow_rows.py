@@ -13,7 +13,8 @@ from ltensor.lowering.builder import Builder
 from ltensor.lowering.program import EFFECTS, Carry, If, Loop, Scope, Value
 from ltensor.lowering.rewrites.loop_edits import deepen
 
-#: elements of the longest row that is narrow
+#: elements of the longest row that is narrow; `ltensor.ops.extrema` has another limit, for its
+#: nests in lanes of rows take less per element
 NARROW = 8
 
 
@@ -68,6 +69,8 @@ def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
     branch.then.body.append(_narrow(b, branch.then, loop, along))
     branch.orelse.body.append(loop)
     loop.body.parent = branch.orelse
+    if loop.steps is not None:
+        loop.steps.scope = branch.orelse
     for scope in (branch.then, branch.orelse):
         scope.depth = root.depth + 1
         deepen(scope)
@@ -103,7 +106,7 @@ def _narrow(b: Builder, scope: Scope, loop: Loop, along: Loop) -> Loop:
 def _loop(b: Builder, scope: Scope, like: Loop, kind: str, names: dict[Value, Value]) -> Loop:
     body = Scope(scope)
     index = Value("index", "int64", (), None, body, b)
-    made = Loop(index, like.extent, body, kind, label=like.label)
+    made = Loop(index, like.extent, body, kind, label=like.label, plain=like.plain)
     made.steps = Value("result", "int64", (), made, scope, b)
     body.holder = made
     names[like.index] = index
