@@ -79,6 +79,11 @@ def log_tail(f: mp.mpf) -> mp.mpf:
     return mp.mpf(1) / 3 if abs(f) < mp.mpf(10) ** -14 else (mp.log1p(f) - f + f**2 / 2) / f**3
 
 
+def tanh_tail(x: mp.mpf) -> mp.mpf:
+    """(tanh(x) - x) / x**3."""
+    return -mp.mpf(1) / 3 if abs(x) < mp.mpf(10) ** -12 else (mp.tanh(x) - x) / x**3
+
+
 def in_square(f: Function) -> Function:
     """f as a function of the square of its argument."""
     return lambda z: f(mp.sqrt(z))
@@ -124,6 +129,9 @@ TABLES: dict[str, dict[str, tuple[Function, float, float, int]]] = {
     "EXP2": {  # (2**r - 1) / r
         "f32": (lambda r: mp.expm1(r * LN2) / r, -0.5, 0.5, 5),
         "f64": (lambda r: mp.expm1(r * LN2) / r, -0.5, 0.5, 10),
+    },
+    "TANH": {  # (tanh(x) - x) / x**3 in z = x**2, |x| up to 5/8
+        "f32": (in_square(tanh_tail), 0.0, 0.390625, 4),
     },
     "LOG": {  # (log(1 + f) - f + f**2 / 2) / f**3
         "f32": (log_tail, -0.2929, 0.41425, 8),

@@ -172,7 +172,9 @@ def expm1(build: Builder, x: Value) -> Value:
 
 def tanh(build: Builder, x: Value) -> Value:
     """Hyperbolic tangent, e / (e + 2) with e = expm1(2 |x|)."""
-    size = build.min(build.abs(x), 10.0 if x.kind == "f32" else 20.0)
+    if x.kind == "f32":
+        return _tanh_single(build, x)
+    size = build.min(build.abs(x), 20.0)
     e, correction = _scaled_expm1(build, size, 0, times=2.0)
     denominator = e + 2.0
     # Worth 0.5 ulp: the rounding error of the denominator, times the quotient, goes into the
@@ -180,6 +182,22 @@ def tanh(build: Builder, x: Value) -> Value:
     lost = e - (denominator - 2.0)
     e = e + build.fma(-lost, build.min(size, 1.0), correction)
     return build.copysign(e / denominator, x)
+
+
+def _tanh_single(build: Builder, x: Value) -> Value:
+    """x + x**3 p(x**2) up to 5/8; from there on 1 - 2 / (exp(2 |x|) + 1), which does not cancel."""
+    size = build.min(build.abs(x), 10.0)
+    square = size * size
+    near = build.fma(build.polynomial(square, table.TANH["f32"]), square * size, size)
+    high, low = (part / 2.0 for part in _LN2["f32"])
+    n, shifted = round_multiple(build, size, 2.0 * _LOG2_E)
+    half = build.fma(n, -low, build.fma(n, -high, size))
+    series = build.polynomial(half, [c * 2.0**k for k, c in enumerate(table.EXP["f32"])])
+    r = half + half
+    scale = power(shifted)
+    denominator = build.fma(scale, build.fma(series, r * r, r), scale + 1.0)
+    far = 1.0 - build.constant("f32", 2.0) / denominator
+    return build.copysign(build.where(size < 0.625, near, far), x)
 
 
 def sigmoid(build: Builder, x: Value) -> Value:

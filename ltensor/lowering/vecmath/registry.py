@@ -81,7 +81,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "exp2": (1, 1),
     "exp10": (1.25, 1.25),
     "expm1": (1.3, 1.3),
-    "tanh": (2.1, 2.1),
+    "tanh": (1.25, 2.1),
     "sigmoid": (2.25, 2.25),
     "softplus": (2.5, 2.5),
     "log": (1, 1),
