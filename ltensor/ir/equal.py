@@ -7,10 +7,11 @@ use this for their own ``==``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Constant, Op, Variable
+from ltensor.ir.graph import Apply, Constant, Op, Variable
 from ltensor.ir.types import TensorType
 
 
@@ -32,9 +33,21 @@ def op_key(op: Op) -> Any:
 
 def function_key(function: Function) -> Any:
     """A hashable key that is equal for structurally equal Functions."""
-    cached = function.__dict__.get("_key")
-    if cached is not None:
-        return cached
+    key = function.__dict__.get("_key")
+    if key is None:
+        key = structure(function, lambda node: op_key(node.op), lambda variable: variable.type)
+        function.__dict__["_key"] = key
+    return key
+
+
+def structure(
+    function: Function, of_node: Callable[[Apply], Any], of_input: Callable[[Variable], Any]
+) -> Any:
+    """A hashable key of how a Function is put together.
+
+    ``of_node`` and ``of_input`` give what counts of an operation, other than its operands, and of
+    an input.
+    """
     place: dict[Variable, Any] = {v: ("in", k) for k, v in enumerate(function.inputs)}
 
     def where(variable: Variable) -> Any:
@@ -49,16 +62,10 @@ def function_key(function: Function) -> Any:
 
     nodes = []
     for number, node in enumerate(function.nodes):
-        nodes.append((op_key(node.op), *map(where, node.inputs)))
+        nodes.append((of_node(node), *map(where, node.inputs)))
         for k, output in enumerate(node.outputs):
             place[output] = (number, k)
-    key = (
-        tuple(v.type for v in function.inputs),
-        tuple(nodes),
-        tuple(where(v) for v in function.outputs),
-    )
-    function.__dict__["_key"] = key
-    return key
+    return tuple(map(of_input, function.inputs)), tuple(nodes), tuple(map(where, function.outputs))
 
 
 def equal(first: Function, second: Function) -> bool:

@@ -111,7 +111,7 @@ def make_target(block: Places, chain: PlacedParts) -> View:
         dims = block.dims(output)
         provider = block.destinations.pop(output, None)
         if provider is not None:
-            chain.target = provider(dims)
+            chain.target = provider.place(dims)
         else:
             chain.target = block.b.temporary(output.type.dtype, dims, ("value", output))
             if all(_is_read_once(block, node) for node in chain.nodes):
@@ -238,4 +238,4 @@ def _leads_to(block: Places, before: Apply, after: Apply) -> bool:
 def _is_apart(block: Places, output: Variable) -> bool:
     """Whether the buffer of ``output`` may be written before all that it is computed of is read."""
     provider = block.destinations.get(output)
-    return provider is None or getattr(provider, "apart", False)
+    return provider is None or provider.is_apart

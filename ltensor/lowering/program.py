@@ -157,6 +157,18 @@ class Loop:
             carry.next = value
 
 
+def new_loop(scope: Scope, extent: Value, kind: str, owner: Any, **more: Any) -> Loop:
+    """A loop over ``range(extent)`` with an empty body, to be put into ``scope``.
+
+    ``more`` are further attributes of `Loop`.
+    """
+    body = Scope(scope)
+    made = Loop(Value("index", "int64", (), None, body, owner), extent, body, kind, **more)
+    made.steps = Value("result", "int64", (), made, scope, owner)
+    body.holder = made
+    return made
+
+
 @dataclass(eq=False)
 class If:
     """A branch; values leave it through memory."""

@@ -10,7 +10,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import RandomStateType, TensorType
-from ltensor.lowering.block import Block
+from ltensor.lowering.block import Block, Destination
 from ltensor.lowering.fusion import is_scalar
 from ltensor.lowering.program import Value, View
 from ltensor.ops.shape import ShapeI
@@ -78,13 +78,13 @@ def _side(
     context: Any, function: Function, operands: Sequence[Any], places: Sequence[_Place]
 ) -> None:
     bound = dict(zip(function.inputs, operands, strict=True))
-    destinations: dict[Variable, Any] = {}
+    destinations: dict[Variable, Destination] = {}
     rest: list[tuple[Variable, _Place]] = []
     for variable, place in zip(function.outputs, places, strict=True):
         if is_scalar(variable) or variable in destinations or variable in bound:
             rest.append((variable, place))
         else:
-            destinations[variable] = place.provide
+            destinations[variable] = Destination(place.provide)
     inner = Block(context, function, bound, destinations)
     inner.run()
     inner.finish()

@@ -6,7 +6,7 @@ leaves them as they were (`ltensor.lowering.commit`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ltensor.errors import UnsupportedError
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import RandomStateType, TensorType
-from ltensor.lowering.block import Block
+from ltensor.lowering.block import Block, Destination
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.commit import Commit
 from ltensor.lowering.program import Buffer, Program, Value, View
@@ -149,7 +149,7 @@ class WholeFunction:
         }
         results = self.function.outputs[: sign.n_results]
         news = self.function.outputs[sign.n_results :]
-        destinations: dict[Variable, Callable[[Sequence[Value]], View]] = {}
+        destinations: dict[Variable, Destination] = {}
         again: list[tuple[int, Variable]] = []
         for number, variable in enumerate(results):
             if variable in destinations or variable in bound:
@@ -220,7 +220,7 @@ class WholeFunction:
         bound[variable] = b.load(view, ()) if kind.ndim == 0 else view
         self.outside.append(view)
 
-    def _output(self, number: int, variable: Variable) -> Callable[[Sequence[Value]], View]:
+    def _output(self, number: int, variable: Variable) -> Destination:
         kind = variable.type
         if not isinstance(kind, TensorType):
             raise UnsupportedError(f"an output of type {kind} cannot be compiled: {variable}")
@@ -248,10 +248,8 @@ class WholeFunction:
             )
             return View(kind.dtype, pointer, dims)
 
-        provide.adopt = adopt  # type: ignore[attr-defined]
         # new memory, in which nothing lies that is still to be read
-        provide.apart = True  # type: ignore[attr-defined]
-        return provide
+        return Destination(provide, is_apart=True, adopt=adopt)
 
 
 def lower(

@@ -105,7 +105,6 @@ class ArgExtremum(DeclaredOp):
             dims = (*x.dims[: len(kept)], b.size(x.dims[len(kept) :]))
             x = type(x)(x.dtype, x.pointer, dims, None, x.offset)
             reduced = (len(kept),)
-        index: list[Any] = [b.const(0)] * x.ndim
         near = _nearest(x)
         rows = near in reduced
         one_row = rows and len(reduced) == 1 and x.dtype != "bool" and not dt.is_complex(x.dtype)
@@ -113,29 +112,29 @@ class ArgExtremum(DeclaredOp):
             k.result(self._by_chunks(b, x, str(self)))
             return
 
-        def nest(find: Callable[[Any], Any], lanes: int = near) -> Any:
-            index[:] = [b.const(0)] * x.ndim
+        def nest(find: Callable[[list[Any], Any], Any], lanes: int = near) -> Any:
+            index: list[Any] = [b.const(0)] * x.ndim
             with ExitStack() as stack:
                 for a in sorted(kept, key=lambda a: a == lanes):
                     # neighbouring results are found side by side
                     kind = "vector" if a == lanes and not dt.is_complex(x.dtype) else "serial"
                     kept_loop = b.loop(x.dims[a], kind=kind, parallel=True)
                     index[a] = stack.enter_context(kept_loop).index
-                place = find(b.load(x, index))
+                place = find(index, b.load(x, index))
                 if target is not None:
                     b.store(target, [index[a] for a in kept], place)
             return place
 
-        def walk(first: Any) -> Any:
+        def walk(index: list[Any], first: Any) -> Any:
             return self._walk(b, x, index, reduced, 0, [first, b.const(0), b.const(0)])[1]
 
-        def by_blocks(first: Any) -> Any:
+        def by_blocks(index: list[Any], first: Any) -> Any:
             return self._by_blocks(b, x, index, reduced[0], x.dims[reduced[0]])[1]
 
         if not reduced:
-            place = nest(lambda first: b.const(0))
+            place = nest(lambda index, first: b.const(0))
         elif dt.is_complex(x.dtype):
-            place = nest(lambda first: self._walk_complex(b, x, index, reduced, first))
+            place = nest(lambda index, first: self._walk_complex(b, x, index, reduced, first))
         elif one_row and kept and b.threads and b.scope is b.root:
             # lanes along a row of a few elements would be busy with their tails: lanes are rows
             with b.if_(b.le(x.dims[reduced[0]], NARROW)):
@@ -146,7 +145,7 @@ class ArgExtremum(DeclaredOp):
         elif one_row:
             place = nest(by_blocks)
         elif rows:
-            place = nest(lambda first: self._by_rows(b, x, index, reduced, near, first))
+            place = nest(lambda index, first: self._by_rows(b, x, index, reduced, near, first))
         else:
             place = nest(walk)
         if target is None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ltensor.ir.equal import constant_key
+from ltensor.ir.equal import structure
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Constant, Variable
+from ltensor.ir.graph import Apply, Variable
 from ltensor.passes.manager import map_regions, register
 
 
@@ -35,33 +35,17 @@ register(share_regions, regions=False)
 
 def _key(region: Function) -> Any:
     """Equal for regions that do the same at the same line, on values of the same known sizes."""
-    place: dict[Variable, Any] = {v: k for k, v in enumerate(region.inputs)}
+    return structure(region, _operation, _kind)
 
-    def where(variable: Variable) -> Any:
-        known = place.get(variable)
-        if known is None:
-            if isinstance(variable, Constant):
-                known = constant_key(variable)
-            else:
-                known = ("free", id(variable))
-            place[variable] = known
-        return known
 
-    nodes = []
-    for node in region.nodes:
-        op: Any = node.op
-        regions = op.regions
-        if regions:
-            op = (type(op), *op.attributes().items(), *map(id, regions))
-        line = None if node.source is None else node.source.innermost
-        nodes.append((op, line, *map(where, node.inputs), *map(_kind, node.outputs)))
-        for output in node.outputs:
-            place[output] = len(place)
-    return (
-        tuple(map(_kind, region.inputs)),
-        tuple(nodes),
-        tuple(map(where, region.outputs)),
-    )
+def _operation(node: Apply) -> Any:
+    op: Any = node.op
+    regions = op.regions
+    if regions:
+        # equal ones are the same object already
+        op = (type(op), *op.attributes().items(), *map(id, regions))
+    line = None if node.source is None else node.source.innermost
+    return op, line, *map(_kind, node.outputs)
 
 
 def _kind(variable: Variable) -> Any:

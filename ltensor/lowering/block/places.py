@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ltensor.ir.function import Function
@@ -14,7 +15,24 @@ from ltensor.lowering.joined import join_window
 from ltensor.lowering.placed import PlacedParts, placed_window
 from ltensor.lowering.program import Value, View, root_of
 
-Destination = Callable[[Sequence[Value]], View]
+
+@dataclass(frozen=True, eq=False)
+class Destination:
+    """Where an output belongs: ``place`` gives its buffer, once its sizes are known.
+
+    Attributes
+    ----------
+    place : callable
+        From the sizes to the buffer.
+    is_apart : bool
+        Whether the buffer may be written before all that the output is computed of is read.
+    adopt : callable or None
+        Makes the output of a dense buffer that nobody else needs, and of its block's number.
+    """
+
+    place: Callable[[Sequence[Value]], View]
+    is_apart: bool = False
+    adopt: Callable[[View, Any], View] | None = None
 
 
 class Places(Evaluation):
@@ -52,7 +70,7 @@ class Places(Evaluation):
         """
         provider = self.destinations.pop(variable, None)
         if provider is not None:
-            return provider(dims)
+            return provider.place(dims)
         window = join_window(self, variable, dims, reason)
         window = window or placed_window(self, variable, dims, by_element)
         if window is not None:
@@ -98,10 +116,10 @@ class Places(Evaluation):
         """Copy a computed value to a place of its own."""
         if is_scalar(variable):
             value = self.scalar(variable)
-            self.b.store(provider(()), (), value)
+            self.b.store(provider.place(()), (), value)
             return
         source = self.view(variable)
-        adopt = getattr(provider, "adopt", None)
+        adopt = provider.adopt
         if adopt is not None and self.b.threads and self._is_only(variable, source):
             # the block is the output's now: a new value of a shared variable must not take it, too
             self.bound[variable] = adopt(source, source.pointer.attr)
@@ -112,7 +130,7 @@ class Places(Evaluation):
             if old:
                 buffers[old[0]] = buffers.pop()
             return
-        self.copy(provider(source.dims), source)
+        self.copy(provider.place(source.dims), source)
 
     def _is_only(self, variable: Variable, view: View) -> bool:
         """Whether a value has memory of the call that no other result lies in."""

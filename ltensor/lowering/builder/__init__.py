@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ltensor.lowering.builder.memory import Memory
-from ltensor.lowering.program import Carry, If, Loop, Scope, Value
+from ltensor.lowering.program import Carry, If, Loop, Scope, Value, new_loop
 
 __all__ = ["Builder"]
 
@@ -55,15 +55,12 @@ class Builder(Memory):
         """
         extent = extent if isinstance(extent, Value) else self.const(extent)
         parent = self.scope
-        body = Scope(parent)
-        index = Value("index", "int64", (), None, body, self)
-        loop = Loop(index, extent, body, kind, parallel, label=label)
-        body.holder = loop
+        loop = new_loop(parent, extent, kind, self, parallel=parallel, label=label)
+        body = loop.body
         for number, init in enumerate(carries):
             phi = Value("phi", init.dtype, (), None, body, self)
             result = Value("result", init.dtype, (), loop, parent, self)
             loop.carries.append(Carry(init, phi, result, combine[number] if combine else None))
-        loop.steps = Value("result", "int64", (), loop, parent, self)
         self.scope = body
         self._epoch += 1
         try:

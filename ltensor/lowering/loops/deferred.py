@@ -8,11 +8,11 @@ is arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Variable
+from ltensor.lowering.block import Destination
 from ltensor.lowering.program import Value, View
 from ltensor.ops.add_product import AddProduct
 from ltensor.ops.linalg import emit_product, transposed
@@ -109,15 +109,10 @@ class DeferredProducts:
             if v not in bound and v.owner is not None
         }
 
-    def _provider(self, v: Variable, pending: Value, lowering: ScanLowering) -> Any:
+    def _provider(self, v: Variable, pending: Value, lowering: ScanLowering) -> Destination:
         row = lowering.b.row(self.buffers[v], pending)
-
-        def provide(dims: Sequence[Value]) -> View:
-            return row
-
         # nobody reads it before the products
-        provide.apart = True  # type: ignore[attr-defined]
-        return provide
+        return Destination(lambda dims: row, is_apart=True)
 
     def step(
         self,

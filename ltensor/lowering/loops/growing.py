@@ -112,7 +112,8 @@ class GrowingTraces:
     def handed_over(self, holder: Any, variable: Variable, view: View) -> View:
         """``view`` of a trace; if it is returned, the block of the trace becomes the output's."""
         destinations = self.lowering.block.destinations
-        adopt = getattr(destinations.get(variable), "adopt", None)
+        destination = destinations.get(variable)
+        adopt = None if destination is None else destination.adopt
         for owner, slot, _, number in self.slots:
             if owner is holder and adopt is not None:
                 del destinations[variable]

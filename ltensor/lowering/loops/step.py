@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType
-from ltensor.lowering.block import Block
+from ltensor.lowering.block import Block, Destination
 from ltensor.lowering.loops.states import UnsizedTrace
 from ltensor.lowering.program import Complex, Loop, Value, View
 
@@ -118,9 +118,9 @@ class Step:
         results: list[Variable],
         targets: list[View | UnsizedTrace | None],
         bound: dict[Variable, Any],
-    ) -> tuple[dict[Variable, Any], list[int]]:
+    ) -> tuple[dict[Variable, Destination], list[int]]:
         """Which results the body writes to their places itself, and their positions."""
-        destinations: dict[Variable, Any] = {}
+        destinations: dict[Variable, Destination] = {}
         direct: list[int] = []
         for position, (variable, target) in enumerate(zip(results, targets, strict=True)):
             if target is None or variable in bound or variable in destinations:
@@ -131,10 +131,12 @@ class Step:
             direct.append(position)
         return destinations, direct
 
-    def _provider(self, target: View | UnsizedTrace, position: int) -> Any:
+    def _provider(self, target: View | UnsizedTrace, position: int) -> Destination:
         if isinstance(target, UnsizedTrace):
             number = position - self.op.n_taps - self.op.n_carries
-            return lambda dims: target.row(dims, self.loop.index, self.lowering.node, number)
+            return Destination(
+                lambda dims: target.row(dims, self.loop.index, self.lowering.node, number)
+            )
 
         def provide(dims: Sequence[Value]) -> View:
             for have, want in zip(dims, target.dims, strict=True):
@@ -148,7 +150,7 @@ class Step:
                     )
             return target
 
-        return provide
+        return Destination(provide)
 
     def _write(
         self,
@@ -172,7 +174,7 @@ class Step:
             if position in direct or target is None:
                 continue
             source = inner.value(variable)
-            place = self._provider(target, position)(source.dims)
+            place = self._provider(target, position).place(source.dims)
             self.lowering.block.copy(place, source)
         return scalars
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir import dtypes as dt
-from ltensor.lowering.program import Carry, If, Loop, Program, Scope, Value
+from ltensor.lowering.program import Carry, If, Loop, Program, Scope, Value, new_loop
 from ltensor.lowering.rewrites.loop_edits import deepen, shift
 
 #: elements of a block
@@ -64,12 +64,9 @@ def _rewrite(scope: Scope, loop: Loop) -> None:
 
     size = owner.const(BLOCK)
     more = make(None, "add", "int64", loop.extent, owner.const(BLOCK - 1))
-    body = Scope(scope)
-    index = Value("index", "int64", (), None, body, owner)
-    blocks = Loop(index, make(None, "div", "int64", more, size), body)
-    blocks.label = loop.label
-    body.holder = blocks
-    blocks.steps = Value("result", "int64", (), blocks, scope, owner)
+    count = make(None, "div", "int64", more, size)
+    blocks = new_loop(scope, count, "serial", owner, label=loop.label)
+    body, index = blocks.body, blocks.index
     begin = make(body, "mul", "int64", index, size)
     rest = make(body, "sub", "int64", loop.extent, begin)
     extent = make(body, "min", "int64", rest, size)

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import EFFECTS, Carry, Loop, Scope, Value, View, walk
-from ltensor.lowering.rewrites.loop_edits import deepen, shift
+from ltensor.lowering.program import EFFECTS, Carry, Loop, Scope, Value, View, new_loop, walk
+from ltensor.lowering.rewrites.loop_edits import copy_value, deepen, shift
 
 #: rows of a sweep: with two to sixteen, memory was half as fast as with one
 ROWS = 1
@@ -252,11 +252,7 @@ class _Sweep:
         return self._make(place, "div", less, size)
 
     def _loop(self, scope: Scope, extent: Value, kind: str) -> Loop:
-        body = Scope(scope)
-        made = Loop(Value("index", "int64", (), None, body, self.b), extent, body, kind)
-        made.steps = Value("result", "int64", (), made, scope, self.b)
-        body.holder = made
-        return made
+        return new_loop(scope, extent, kind, self.b)
 
     def _load(self, scope: Scope, view: View, index: Value) -> Value:
         return self._make(scope, "load", view.pointer, index, dtype=view.dtype)
@@ -268,8 +264,7 @@ class _Sweep:
         """Copies of values that depend on the column, for another loop over columns."""
         names: dict[Value, Value] = {self.loop.index: index}
         for entry in entries:
-            args = tuple(names.get(a, a) for a in entry.args)
-            names[entry] = self._make(scope, entry.op, *args, dtype=entry.dtype, attr=entry.attr)
+            copy_value(entry, scope, names)
         return names
 
     @staticmethod

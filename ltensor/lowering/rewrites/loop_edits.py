@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltensor.lowering.program import Loop, Scope, Value, walk
+from ltensor.lowering.program import If, Loop, Scope, Value, walk
 
 
 def shift(loop: Loop, begin: Value, extent: Value) -> None:
@@ -31,3 +31,14 @@ def deepen(scope: Scope) -> None:
         if isinstance(entry, Loop):
             entry.body.depth = scope.depth + 1
             deepen(entry.body)
+        elif isinstance(entry, If):
+            for side in (entry.then, entry.orelse):
+                side.depth = scope.depth + 1
+                deepen(side)
+
+
+def copy_value(value: Value, scope: Scope, names: dict[Value, Value]) -> None:
+    """Put a copy of ``value`` into ``scope``, of the copies of its operands that ``names`` has."""
+    args = tuple(names.get(a, a) for a in value.args)
+    made = names[value] = Value(value.op, value.dtype, args, value.attr, scope, value.owner)
+    scope.body.append(made)

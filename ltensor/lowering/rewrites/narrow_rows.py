@@ -10,8 +10,8 @@ the lanes are rows.
 from __future__ import annotations
 
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import EFFECTS, Carry, If, Loop, Scope, Value
-from ltensor.lowering.rewrites.loop_edits import deepen
+from ltensor.lowering.program import EFFECTS, Carry, If, Loop, Scope, Value, new_loop
+from ltensor.lowering.rewrites.loop_edits import copy_value, deepen
 
 #: elements of the longest row that is narrow; `ltensor.ops.extrema` has another limit, for its
 #: nests in lanes of rows take less per element
@@ -71,23 +71,23 @@ def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
     loop.body.parent = branch.orelse
     if loop.steps is not None:
         loop.steps.scope = branch.orelse
-    for scope in (branch.then, branch.orelse):
-        scope.depth = root.depth + 1
-        deepen(scope)
     root.body[place : place + 1] = [condition, branch]
+    deepen(root)
 
 
 def _narrow(b: Builder, scope: Scope, loop: Loop, along: Loop) -> Loop:
     """The nest for narrow rows."""
     calls = any(isinstance(e, Value) and e.op == "math" for e in along.body.body)
     names: dict[Value, Value] = {}
-    made = _loop(b, scope, loop, "vector" if calls else "serial", names)
-    made.parallel, made.cost = True, loop.cost
+    kind = "vector" if calls else "serial"
+    made = new_loop(scope, loop.extent, kind, b, parallel=True, label=loop.label, cost=loop.cost)
+    names[loop.index] = made.index
     for entry in loop.body.body:
         if isinstance(entry, Value):
-            _copy(b, made.body, entry, names)
+            copy_value(entry, made.body, names)
             continue
-        inner = _loop(b, made.body, along, "vector" if calls else "serial", names)
+        inner = new_loop(made.body, along.extent, kind, b, label=along.label, plain=along.plain)
+        names[along.index] = inner.index
         for c in along.carries:
             phi = Value("phi", c.phi.dtype, (), c.phi.attr, inner.body, b)
             result = Value("result", c.result.dtype, (), inner, made.body, b)
@@ -95,25 +95,9 @@ def _narrow(b: Builder, scope: Scope, loop: Loop, along: Loop) -> Loop:
             names[c.phi], names[c.result] = phi, result
         for value in along.body.body:
             assert isinstance(value, Value)
-            _copy(b, inner.body, value, names)
+            copy_value(value, inner.body, names)
         for c, new in zip(along.carries, inner.carries, strict=True):
             assert c.next is not None
             new.next = names.get(c.next, c.next)
         made.body.body.append(inner)
     return made
-
-
-def _loop(b: Builder, scope: Scope, like: Loop, kind: str, names: dict[Value, Value]) -> Loop:
-    body = Scope(scope)
-    index = Value("index", "int64", (), None, body, b)
-    made = Loop(index, like.extent, body, kind, label=like.label, plain=like.plain)
-    made.steps = Value("result", "int64", (), made, scope, b)
-    body.holder = made
-    names[like.index] = index
-    return made
-
-
-def _copy(b: Builder, scope: Scope, value: Value, names: dict[Value, Value]) -> None:
-    args = tuple(names.get(a, a) for a in value.args)
-    names[value] = Value(value.op, value.dtype, args, value.attr, scope, b)
-    scope.body.append(names[value])

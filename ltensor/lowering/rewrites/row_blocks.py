@@ -23,6 +23,7 @@ from ltensor.lowering.program import (
     Program,
     Scope,
     Value,
+    new_loop,
     operands,
     root_of,
     walk,
@@ -370,11 +371,8 @@ class _Joiner:
         height = _block_height(make, head, described, owner)
         less = make(head, "sub", make(head, "add", rows, height), owner.const(1))
         blocks = make(head, "div", less, height)
-        body = Scope(scope)
-        outer = Loop(Value("index", "int64", (), None, body, owner), blocks, body, parallel=True)
-        outer.label = group[0].label
-        outer.steps = Value("result", "int64", (), outer, scope, owner)
-        body.holder = outer
+        outer = new_loop(scope, blocks, "serial", owner, parallel=True, label=group[0].label)
+        body = outer.body
         costs = [loop.cost for loop in group if loop.cost is not None]
         if costs:
             total = costs[0]

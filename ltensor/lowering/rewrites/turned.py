@@ -12,7 +12,7 @@ from __future__ import annotations
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.cpu import block_pool, strided
-from ltensor.lowering.program import EFFECTS, Loop, Scope, Value
+from ltensor.lowering.program import EFFECTS, Loop, Scope, Value, new_loop
 from ltensor.lowering.rewrites.loop_edits import deepen, shift
 
 #: rows of the result whose part of an operand is turned at once, and of one that is a copy
@@ -164,11 +164,10 @@ class _Nest:
         before: list[Value] = []
         height = b.const(ROWS_OF_COPY if copy else ROWS)
         more = self._add(before, outside, "add", rows.extent, b.const(height.attr - 1))
-        body = Scope(outside)
-        index = Value("index", "int64", (), None, body, b)
-        blocks = Loop(index, self._add(before, outside, "div", more, height), body, "serial", True)
-        blocks.steps = Value("result", "int64", (), blocks, outside, b)
-        blocks.label, blocks.cost, rows.cost, body.holder = rows.label, rows.cost, None, blocks
+        count = self._add(before, outside, "div", more, height)
+        blocks = new_loop(outside, count, "serial", b, parallel=True, label=rows.label)
+        blocks.cost, rows.cost = rows.cost, None
+        body, index = blocks.body, blocks.index
         begin = self._add(body.body, body, "mul", index, height)
         rest = self._add(body.body, body, "sub", rows.extent, begin)
         size = self._add(body.body, body, "min", rest, height)

@@ -189,13 +189,9 @@ def _tanh_single(build: Builder, x: Value) -> Value:
     size = build.min(build.abs(x), 10.0)
     square = size * size
     near = build.fma(build.polynomial(square, table.TANH["f32"]), square * size, size)
-    high, low = (part / 2.0 for part in _LN2["f32"])
-    n, shifted = round_multiple(build, size, 2.0 * _LOG2_E)
-    half = build.fma(n, -low, build.fma(n, -high, size))
-    series = build.polynomial(half, [c * 2.0**k for k, c in enumerate(table.EXP["f32"])])
-    r = half + half
+    r, shifted = reduce_exp(build, size + size)
     scale = power(shifted)
-    denominator = build.fma(scale, build.fma(series, r * r, r), scale + 1.0)
+    denominator = build.fma(scale, small_expm1(build, r), scale + 1.0)
     far = 1.0 - build.constant("f32", 2.0) / denominator
     return build.copysign(build.where(size < 0.625, near, far), x)
 
