@@ -15,7 +15,8 @@ import time
 import numpy as np
 
 from ltensor.lowering.cpu import jit
-from ltensor.lowering.gemm import blas, dispatch, kernels
+from ltensor.lowering.gemm import blas, choice, dispatch, tables
+from ltensor.lowering.gemm.element import Element
 
 SHAPES = [
     (1, 128, 512), (1, 128, 128), (1, 512, 2048), (4, 128, 512), (8, 128, 512), (16, 128, 512),
@@ -28,9 +29,10 @@ SHAPES = [
 
 def harness(dtype: str, library: blas.BlasInfo | None) -> jit.CompiledModule:
     """Compile loops that call the own kernel and BLAS many times."""
-    text = dispatch.text(dtype, jit.host(), library)
+    text = choice.module_text(dtype, jit.host(), library)
     short = dispatch.short_name(dtype)
-    ty, parts = dispatch.scalar_type(dtype)
+    el = Element.make(dtype, jit.host())
+    ty, parts = el.ir, el.parts
     one = ", ".join(f"{ty} {v}" for v in ("1.0", "0.0", "0.0", "0.0")[: 2 * parts])
     if parts == 2:  # alpha, alpha_im, beta, beta_im
         text += f"@one = constant [2 x {ty}] [{ty} 1.0, {ty} 0.0]\n"
@@ -74,7 +76,7 @@ done:
 }}
 """
     return jit.compile_module(
-        text, dispatch.symbols(dtype, library), optimize=kernels.RUNTIME_PASSES
+        text, dispatch.symbols(dtype, library), optimize=tables.RUNTIME_PASSES
     )
 
 

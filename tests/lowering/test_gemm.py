@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ltensor.lowering.cpu import jit
-from ltensor.lowering.gemm import blas, dispatch, kernels
+from ltensor.lowering.gemm import blas, choice, dispatch, kept, kernels
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, SimpleHost
 from ltensor.lowering.gemm.plan import SPLITS, Plan
 
@@ -267,11 +267,11 @@ def always_blas(dtype):
     library = blas.find()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            dispatch.CostModel,
+            choice.CostModel,
             "of",
             classmethod(lambda cls, el, lib: cls(blas_rows=0, blas_work=0)),
         )
-        text = dispatch.text(dtype, jit.host(), library)
+        text = choice.module_text(dtype, jit.host(), library)
     module = jit.compile_module(text, dispatch.symbols(dtype, library))
     return function(module, dispatch.gemm_symbol(dtype), dtype, GEMM_ARGS)
 
@@ -298,7 +298,7 @@ KEEP_ARGS = (I64, I64, I64, PTR, I64, I64, PTR)
 @functools.cache
 def kept_product(dtype, width):
     """The functions that pack B and that multiply by what they packed."""
-    text = dispatch.text(dtype, SimpleHost(width, jit.host().has_fma), None)
+    text = choice.module_text(dtype, SimpleHost(width, jit.host().has_fma), None)
     module = jit.compile_module(text)
     keep = ctypes.CFUNCTYPE(None, *KEEP_ARGS)(module.address(dispatch.keep_symbol(dtype)))
     call = module.address(dispatch.kept_symbol(dtype))
@@ -318,7 +318,7 @@ def test_packed_once(dtype, width):
         a, wide = values(rng, (m, 2 * k), dtype)[:, ::2], values(rng, (2 * k, 3 * n), dtype)
         turned = np.ascontiguousarray(wide[:k, :n].T).T
         for b in (wide[:k, :n].copy(), turned, wide[:k, n : 2 * n], wide[::-2, ::3]):
-            columns = -(-n // dispatch.KEPT_COLUMNS) * dispatch.KEPT_COLUMNS
+            columns = -(-n // kept.KEPT_COLUMNS) * kept.KEPT_COLUMNS
             packed = np.full(k * columns + 2, 77, dtype)
             steps = [s // size for s in b.strides]
             for planned, (alpha, beta) in (
@@ -385,17 +385,15 @@ def test_batched_product(dtype, shared):
         np.testing.assert_allclose(c, want, rtol=1e-4, atol=1e-5)
 
 
-def test_symbols_and_declarations():
+def test_symbols():
     assert dispatch.gemm_symbol("float32") == "lt_matmul_f32"
     assert dispatch.batched_symbol("complex64") == "lt_matmul_batched_c64"
-    assert "declare void @lt_matmul_u8(" in dispatch.declaration("uint8")
-    jit.object_code(dispatch.declaration("float64"))
     with pytest.raises(ValueError, match="float16"):
         dispatch.gemm_symbol("float16")
 
 
 def test_text_without_blas_has_no_external_symbol_but_malloc():
-    text = dispatch.text("float64", SimpleHost(32, True), None)
+    text = choice.module_text("float64", SimpleHost(32, True), None)
     names = [
         line for line in text.splitlines() if line.startswith("declare") and "llvm." not in line
     ]
@@ -404,7 +402,7 @@ def test_text_without_blas_has_no_external_symbol_but_malloc():
 
 def test_text_for_a_library_with_32_bit_integers():
     info = blas.BlasInfo("libcblas.so", {"sgemm": 1, "dgemm": 2}, 32, None, None)
-    jit.object_code(dispatch.text("float32", jit.host(), info))
+    jit.object_code(choice.module_text("float32", jit.host(), info))
     assert info.threads() is None
     info.use_threads(1)
 

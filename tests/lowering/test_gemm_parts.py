@@ -14,7 +14,7 @@ from ltensor.lowering.cpu import jit, libraries
 from ltensor.lowering.gemm import dispatch, kernels, parts
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, SimpleHost
 from ltensor.lowering.gemm.plan import Plan
-from ltensor.lowering.gemm.seek import PARTS
+from ltensor.lowering.gemm.tables import PARTS
 
 DTYPES = {"float32": "f32", "float64": "f64", "complex64": "c64", "int16": "i16", "bool": "bool"}
 I64, PTR = ctypes.c_int64, ctypes.c_void_p

@@ -50,14 +50,14 @@ def addresses(symbols: Iterable[str], *, complete: bool = False) -> dict[str, in
                 addresses(["lt_matmul_f32"], complete=True)
             found[symbol] = _halves(threads).address(symbol)
         elif symbol.startswith(_PRODUCTS):
-            from ltensor.lowering.gemm import dispatch, threaded
+            from ltensor.lowering.gemm import dispatch
 
             dtype = _DTYPES[symbol.rsplit("_", 1)[1]]
             found[symbol] = dispatch.address(symbol, dtype)
             if complete:
                 dispatch.products(dtype).complete()
-            if threads > 1 and threaded.is_threaded(symbol):
-                found[symbol] = threaded.address(symbol, found[symbol], threads)
+            if threads > 1:
+                found[symbol] = _shared(symbol, found[symbol], threads)
     return found
 
 
@@ -71,6 +71,15 @@ def _random() -> jit.CompiledModule:
     if found is None:
         found = _compiled["random"] = jit.compile_library("random", _random_text, optimize=True)
     return found
+
+
+def _shared(symbol: str, serial: int, threads: int) -> int:
+    """The product that ``threads`` share, if they can."""
+    from ltensor.lowering.gemm import threaded
+
+    if not threaded.is_threaded(symbol):
+        return serial
+    return threaded.address(symbol, serial, threads)
 
 
 def _halves(threads: int) -> jit.CompiledModule:

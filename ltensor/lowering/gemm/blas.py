@@ -11,8 +11,8 @@ import functools
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,13 +27,13 @@ _SPELLINGS = (
 _ROUTINES = tuple(
     f"{letter}{routine}" for routine in ("gemm", "gemv") for letter in ("s", "d", "c", "z")
 )
+_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
 _NARROW_CORES = ("haswell", "zen", "sandybridge", "nehalem", "prescott", "excavator", "barcelona")
-_LOADED = re.compile(r"/[^/\s]*(openblas|mkl_rt|blis|cblas|blas)[^/\s]*\.so[^/\s]*$")
+_LOADED = r"/[^/\s]*(openblas|mkl_rt|blis|cblas|blas)[^/\s]*\.so[^/\s]*$"
 _ACCELERATE = Path("/System/Library/Frameworks/Accelerate.framework/Accelerate")
 
 
-@dataclass(frozen=True)
-class BlasInfo:
+class BlasInfo(NamedTuple):
     """A CBLAS library in this process.
 
     Attributes
@@ -79,6 +79,13 @@ class BlasInfo:
         if not self.get_num_threads:
             return None
         return int(ctypes.CFUNCTYPE(ctypes.c_int)(self.get_num_threads)())
+
+
+def product_routine(name: str, library: BlasInfo | None) -> str:
+    """Return the library's product of a type (``f32``) by its short name, empty if it has none."""
+    letter = _LETTERS.get(name)
+    routine = f"{letter}gemm" if letter else ""
+    return routine if library is not None and routine in library.addresses else ""
 
 
 def find() -> BlasInfo | None:
@@ -128,7 +135,7 @@ def _mapped() -> list[Path]:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return []
-    return sorted({Path(line.split(None, 5)[5]) for line in lines if _LOADED.search(line)})
+    return sorted({Path(line.split(None, 5)[5]) for line in lines if re.search(_LOADED, line)})
 
 
 def _inspect(library: ctypes.CDLL, path: Path) -> BlasInfo | None:

@@ -6,23 +6,13 @@ packing B would cost more than the product. Real floating types only; columns of
 
 from __future__ import annotations
 
-from ltensor.lowering.gemm.element import (
-    Element,
-    lanes_below,
-    masked_load,
-    masked_store,
-    splat,
-)
+from ltensor.lowering.gemm.element import Element, lanes_below, masked_load, masked_store, splat
 from ltensor.lowering.gemm.form import begin_form
-from ltensor.lowering.gemm.seek import DOT_TILES, PARTS, find_at
+from ltensor.lowering.gemm.seek import find_at
+from ltensor.lowering.gemm.tables import DOT_TILES, PARTS
 from ltensor.lowering.gemm.writer import Writer
 
 _PARAMS = "i64 %K, ptr %A, i64 %ars, ptr %B, i64 %bcs, ptr %C, i64 %crs, i64 %ccs"
-
-
-def has_dot(el: Element) -> bool:
-    """True if the element type has the dot form."""
-    return el.kind == "float"
 
 
 def dot_text(el: Element, *, parted: bool = False) -> str:

@@ -7,57 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ltensor.lowering.gemm.dot import has_dot
 from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.form import SELDOM, STRIDES, begin_form, gemm_params
-from ltensor.lowering.gemm.narrow import LEAST_ROWS, has_narrow, narrow_flags, split_flag
+from ltensor.lowering.gemm.narrow import LEAST_ROWS, narrow_flags, split_flag
 from ltensor.lowering.gemm.plan import SPLITS, Plan
-from ltensor.lowering.gemm.seek import PARTS, find_at
-from ltensor.lowering.gemm.tile import TILE_PARAMS, TileEmitter, tile_name
+from ltensor.lowering.gemm.seek import find_at
+from ltensor.lowering.gemm.tables import (
+    PARTS,
+    SCALAR_COLUMNS,
+    SCALAR_PITCH,
+    TILE_PITCH,
+    has_dot,
+    has_narrow,
+    has_two_kinds,
+    tables_types,
+    tile_kinds,
+    tile_name,
+    tile_symbol,
+)
+from ltensor.lowering.gemm.tile import TILE_PARAMS, TileEmitter
 from ltensor.lowering.gemm.writer import Writer
 
 #: Writes the work on a panel: (writer, first column, columns, width of a packed row, tiles).
 PanelBody = Callable[[Writer, str, str, str, str], None]
-#: Columns of the scalar tiles that finish a row on hosts without masks.
-SCALAR_COLUMNS = (1, 2, 3)
-#: Entries of a row of the tables of tiles.
-TILE_PITCH, SCALAR_PITCH = 17, 4
 #: Bytes of packed B that stay on the stack; larger panels come from malloc.
 STACK_BYTES = 4096
 #: Rows of B that lie so far apart cost a page walk each.
 PAGE_BYTES = 4096
 
 
-def has_two_kinds(el: Element) -> bool:
-    """True if tiles exist with and without a mask.
-
-    With AVX-512 a masked access costs no more than a plain one, so there is one kind only; AVX's
-    masked stores are slow, so they are kept to the tail.
-    """
-    return el.has_masks and el.vector_bytes != 64
-
-
-def tile_kinds(el: Element) -> tuple[bool, ...]:
-    """Whether the tiles have a mask, for each table of them."""
-    return (False, True) if has_two_kinds(el) else (el.has_masks,)
-
-
-def tile_symbol(el: Element, rows: int, vectors: int, masked: bool) -> str:
-    """Return the name of a tile function among those of both kinds."""
-    return tile_name(el, rows, vectors) + ("m" if masked and has_two_kinds(el) else "")
-
-
 def tile_text(el: Element, rows: int, vectors: int, masked: bool) -> str:
     """Return a tile function."""
     text = TileEmitter(el, rows, vectors, masked=masked).emit()
     return text.replace(tile_name(el, rows, vectors), tile_symbol(el, rows, vectors, masked))
-
-
-def tables_types(el: Element, plan: Plan) -> tuple[str, str]:
-    """Return the types of the tables of tiles, by kind, rows and vectors or columns."""
-    rows = plan.max_rows + 1
-    kinds = len(tile_kinds(el))
-    return f"[{kinds} x [{rows} x [{TILE_PITCH} x ptr]]]", f"[{rows} x [{SCALAR_PITCH} x ptr]]"
 
 
 def splits_text(el: Element, plan: Plan) -> str:

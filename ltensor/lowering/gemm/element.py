@@ -5,10 +5,10 @@ Lowering layer, private to the gemm package.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ltensor.lowering.gemm.writer import Writer
+if TYPE_CHECKING:
+    from ltensor.lowering.gemm.writer import Writer
 
 _KINDS = {
     "f32": ("float", 4, "float"),
@@ -42,16 +42,14 @@ class Host(Protocol):
         """True if ``llvm.fma`` is an instruction and no library call."""
 
 
-@dataclass(frozen=True)
-class SimpleHost:
+class SimpleHost(NamedTuple):
     """A plain `Host`."""
 
     vector_bytes: int = 16
     has_fma: bool = False
 
 
-@dataclass(frozen=True)
-class Element:
+class Element(NamedTuple):
     """One dtype on one host.
 
     A complex number is two *components*; `ir`, `part_bytes` and `lanes` speak of components,

@@ -25,6 +25,14 @@ def gemm_params(el: Element) -> str:
     )
 
 
+def batched_params(el: Element) -> str:
+    """Return the parameters of the batched product."""
+    return (
+        "i64 %batch, i64 %M, i64 %N, i64 %K, ptr %A, i64 %abs, i64 %ars, i64 %acs, "
+        "ptr %B, i64 %bbs, i64 %brs, i64 %bcs, ptr %C, i64 %cbs, i64 %crs, " + el.scalar_params()
+    )
+
+
 def begin_form(el: Element, name: str) -> Writer:
     """Return the writer of the function of a form, whose strides are bytes from here on."""
     params = gemm_params(el)

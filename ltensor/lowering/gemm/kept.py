@@ -14,18 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.lowering.gemm.driver import Driver
-from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.form import SELDOM
 from ltensor.lowering.gemm.seek import find_part
 from ltensor.lowering.gemm.writer import Writer
 
 #: A packed B has a multiple of so many columns.
 KEPT_COLUMNS = 16
-
-
-def has_kept(el: Element) -> bool:
-    """True if the element type has this form."""
-    return el.kind == "float"
 
 
 class _Numbers:

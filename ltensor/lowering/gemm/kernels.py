@@ -8,27 +8,26 @@ from __future__ import annotations
 import functools
 import re
 
-from ltensor.lowering.gemm.dot import dot_text, dot_tile, has_dot
-from ltensor.lowering.gemm.driver import (
-    Driver,
-    splits_text,
-    tables_types,
-    tile_kinds,
-    tile_symbol,
-    tile_text,
-    tiles_text,
-)
+from ltensor.lowering.gemm.dot import dot_text, dot_tile
+from ltensor.lowering.gemm.driver import Driver, splits_text, tile_text, tiles_text
 from ltensor.lowering.gemm.element import Element, Host, declarations
 from ltensor.lowering.gemm.form import SELDOM, gemm_params
-from ltensor.lowering.gemm.kept import KeptDriver, has_kept
-from ltensor.lowering.gemm.narrow import flipped_text, has_narrow, narrow_text
-from ltensor.lowering.gemm.pack import has_turn, pack_text, raw_vector, turn_text
+from ltensor.lowering.gemm.kept import KeptDriver
+from ltensor.lowering.gemm.narrow import flipped_text, narrow_text
+from ltensor.lowering.gemm.pack import pack_text, raw_vector, turn_text
 from ltensor.lowering.gemm.plan import Plan
-from ltensor.lowering.gemm.seek import PARTS, seek_text
-from ltensor.lowering.gemm.tile import TileEmitter, tile_name
-
-#: The text is compiled as it stands: LLVM's passes make it slower to compile and no faster to run.
-RUNTIME_PASSES = False
+from ltensor.lowering.gemm.seek import seek_text
+from ltensor.lowering.gemm.tables import (
+    PARTS,
+    has_dot,
+    has_kept,
+    has_narrow,
+    has_turn,
+    part_symbol,
+    tables_types,
+    tile_kinds,
+)
+from ltensor.lowering.gemm.tile import TileEmitter
 
 
 def module_text(dtype: str, host: Host, plan: Plan | None = None) -> str:
@@ -95,20 +94,6 @@ def base_text(el: Element, plan: Plan, more: str = "") -> str:
     functions = Driver(el, plan, parted=True).base_text()
     functions = _public(functions, f"lt_strip_{el.name}")
     return _module(el, tables + splits_text(el, plan) + seek_text(el) + functions + more)
-
-
-def part_symbol(el: Element, name: str) -> str:
-    """Return the function of a part whose address belongs in its slot; see `part_text`."""
-    kind, *numbers = name.split()
-    if kind == "tile":
-        rows, vectors, number = map(int, numbers)
-        return tile_symbol(el, rows, vectors, tile_kinds(el)[number]).lstrip("@")
-    if kind == "scalar":
-        rows, columns = map(int, numbers)
-        return tile_name(el, rows, columns, scalar=True).lstrip("@")
-    if numbers:
-        return f"lt_{kind}_{el.name}_{'x'.join(numbers)}"
-    return f"lt_{name}_{el.name}"
 
 
 def part_text(el: Element, plan: Plan, name: str, more: str = "") -> str:

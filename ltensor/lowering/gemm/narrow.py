@@ -26,11 +26,6 @@ BLOCK_K = 512
 BLOCK_M = 384
 
 
-def has_narrow(el: Element) -> bool:
-    """True if the element type has this form."""
-    return el.kind == "float" and el.has_masks
-
-
 def narrow_flags(w: Writer, el: Element) -> tuple[str, str]:
     """Return whether a product is to take the form ``flipped``, and whether ``narrow``."""
     # half empty vectors cost less than the sums over lanes

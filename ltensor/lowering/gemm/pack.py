@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ltensor.lowering.gemm.element import Element, lanes_below, masked_load, masked_store
 from ltensor.lowering.gemm.seek import find_part
+from ltensor.lowering.gemm.tables import has_turn
 from ltensor.lowering.gemm.writer import Writer
 
 
@@ -87,11 +88,6 @@ def _pack_b(el: Element, parted: bool) -> str:
     _scatter(w, el, "0")
     w.do("ret void")
     return w.text()
-
-
-def has_turn(el: Element) -> bool:
-    """True if elements of this size are transposed in registers."""
-    return el.size in (4, 8)
 
 
 def turn_text(el: Element) -> str:

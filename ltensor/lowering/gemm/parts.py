@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ltensor.lowering.cpu import jit
 from ltensor.lowering.cpu.interrupts import no_interrupt
-from ltensor.lowering.gemm import kernels
-from ltensor.lowering.gemm.driver import SCALAR_COLUMNS, SCALAR_PITCH, TILE_PITCH, tile_kinds
+from ltensor.lowering.gemm import tables
+from ltensor.lowering.gemm.blas import BlasInfo
 from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.plan import Plan
-from ltensor.lowering.gemm.seek import PARTS
 
+#: the parts that programs name
+_PUBLIC = ("packs", "batched")
 _LOADER = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -30,28 +32,18 @@ class Products:
     Parameters
     ----------
     el : Element
-    base : callable
-        Gives the text of functions that go with ``lt_gemm``.
-    kept, batched : callable
-        Give the text of the product with a packed matrix, and of the batched product.
-    label : str
-        What these texts depend on besides the type.
+    library : BlasInfo or None
+        Whose product large ones may be left to.
+    way : str
+        What the text of that choice depends on besides the type.
     symbols : dict
-        What they call.
+        What it calls.
     """
 
     def __init__(
-        self,
-        el: Element,
-        base: Callable[[], str],
-        kept: Callable[[], str],
-        batched: Callable[[], str],
-        label: str,
-        symbols: dict[str, int],
+        self, el: Element, library: BlasInfo | None, way: str, symbols: dict[str, int]
     ) -> None:
-        self.el, self.plan, self._label = el, Plan.make(el), label
-        #: what else is in parts that programs name
-        self._more = {"packs": kept, "batched": batched}
+        self.el, self.plan, self._library, self._way = el, Plan.make(el), library, way
         #: parts that are in memory, by name
         self.loaded: dict[str, jit.CompiledModule] = {}
         self._loader = _LOADER(self._load)
@@ -59,15 +51,30 @@ class Products:
         assert address
         self.symbols = {f"lt_load_{el.name}": address, **symbols}
         self.base = jit.compile_library(
-            f"products of {el.name}, {label}",
-            lambda: kernels.base_text(el, self.plan, base()),
+            f"products of {el.name}, {way}",
+            self._base_text,
             self.symbols,
-            optimize=kernels.RUNTIME_PASSES,
+            optimize=tables.RUNTIME_PASSES,
             quick=True,
         )
         self.symbols |= self.base.addresses
         self._slots = dict(self._all_slots())
         self._completed = self.base.address(f"lt_is_complete_{el.name}")
+
+    def _base_text(self) -> str:
+        # here and not above, as below: only who finds nothing on the disk needs them
+        from ltensor.lowering.gemm import choice, kernels
+
+        return kernels.base_text(self.el, self.plan, choice.choice(self.el, self._library))
+
+    def _part_text(self, name: str) -> str:
+        from ltensor.lowering.gemm import choice, kernels
+
+        more = {
+            "packs": lambda: choice.kept(self.el, parted=True),
+            "batched": lambda: choice.batched(self.el),
+        }
+        return kernels.part_text(self.el, self.plan, name, more.get(name, str)())
 
     def address(self, symbol: str) -> int:
         """Address of a function that programs call."""
@@ -91,35 +98,38 @@ class Products:
             for table in ("parts", "tiles", "scalar_tiles")
         )
         exists = {
-            "dot": kernels.has_dot(el),
-            "turn": kernels.has_turn(el),
-            "narrow": kernels.has_narrow(el),
-            "flipped": kernels.has_narrow(el),
-            "keep": kernels.has_kept(el),
-            "kept": kernels.has_kept(el),
+            "dot": tables.has_dot(el),
+            "turn": tables.has_turn(el),
+            "narrow": tables.has_narrow(el),
+            "flipped": tables.has_narrow(el),
+            "keep": tables.has_kept(el),
+            "kept": tables.has_kept(el),
         }
-        for number, name in enumerate(PARTS):
+        for number, name in enumerate(tables.PARTS):
             if exists.get(name.split()[0], True):
                 yield parts + 8 * number, name
         rows = range(1, plan.max_rows + 1)
-        for kind, r in itertools.product(range(len(tile_kinds(el))), rows):
-            row = tiles + 8 * TILE_PITCH * (kind * (plan.max_rows + 1) + r)
+        for kind, r in itertools.product(range(len(tables.tile_kinds(el))), rows):
+            row = tiles + 8 * tables.TILE_PITCH * (kind * (plan.max_rows + 1) + r)
             yield from ((row + 8 * v, f"tile {r} {v} {kind}") for v in plan.shapes[r])
         if not el.has_masks:
-            for r, columns in itertools.product(rows, SCALAR_COLUMNS):
-                yield scalar_tiles + 8 * (SCALAR_PITCH * r + columns), f"scalar {r} {columns}"
+            for r, columns in itertools.product(rows, tables.SCALAR_COLUMNS):
+                yield (
+                    scalar_tiles + 8 * (tables.SCALAR_PITCH * r + columns),
+                    f"scalar {r} {columns}",
+                )
 
     def _part(self, name: str) -> jit.CompiledModule:
         found = self.loaded.get(name)
         if found is None:
             if name in ("blocked", "keep"):
                 self.symbols |= self._part("pack").addresses
-            more = self._more.get(name, str)
+            way = self._way if name in _PUBLIC else ""
             found = jit.compile_library(
-                f"{name} of {self.el.name}, {self._label if name in self._more else ''}",
-                lambda: kernels.part_text(self.el, self.plan, name, more()),
+                f"{name} of {self.el.name}, {way}",
+                functools.partial(self._part_text, name),
                 self.symbols,
-                optimize=kernels.RUNTIME_PASSES,
+                optimize=tables.RUNTIME_PASSES,
                 # strength reduction pays in dot products
                 quick=not name.startswith("dot "),
             )
@@ -129,7 +139,7 @@ class Products:
     def _fill(self, slot: int, name: str) -> int:
         """Put a part where code looks for it."""
         module = self._part(name)
-        address = module.address(kernels.part_symbol(self.el, name))
+        address = module.address(tables.part_symbol(self.el, name))
         ctypes.c_void_p.from_address(slot).value = address
         return address
 

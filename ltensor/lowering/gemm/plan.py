@@ -5,7 +5,7 @@ Lowering layer, private to the gemm package: numbers only, no IR.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ltensor.lowering.gemm.element import Element
 
@@ -13,8 +13,7 @@ from ltensor.lowering.gemm.element import Element
 SPLITS = 33
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Tile shapes and blocking.
 
     Attributes

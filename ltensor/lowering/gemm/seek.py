@@ -9,22 +9,9 @@ from __future__ import annotations
 
 from ltensor.lowering.gemm.element import Element
 from ltensor.lowering.gemm.form import SELDOM
+from ltensor.lowering.gemm.tables import PARTS
 from ltensor.lowering.gemm.tile import TILE_PARAMS
 from ltensor.lowering.gemm.writer import Writer
-
-#: Rows of A and of B' in a tile of dot products; of one row or column: the tails.
-DOT_TILES = ((4, 4), (4, 1), (2, 8), (2, 4), (2, 1), (1, 8), (1, 4), (1, 1))
-#: The parts besides the tiles, in the order of the table ``lt_parts``.
-PARTS = (
-    "dot",
-    "blocked",
-    "turn",
-    "narrow",
-    "flipped",
-    "keep",
-    "kept",
-    *(f"dot {rows} {columns}" for rows, columns in DOT_TILES),
-)
 
 
 def find_part(w: Writer, el: Element, name: str) -> str:

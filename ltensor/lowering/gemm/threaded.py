@@ -12,7 +12,7 @@ import functools
 from ltensor.lowering.cpu import jit, thread_pool
 from ltensor.lowering.gemm import dispatch
 from ltensor.lowering.gemm.element import Element
-from ltensor.lowering.gemm.form import gemm_params
+from ltensor.lowering.gemm.form import batched_params, gemm_params
 from ltensor.lowering.gemm.writer import Writer
 
 #: multiplications of a product from which on it is shared if the workers are awake
@@ -59,7 +59,7 @@ def module_text(symbol: str, threads: int) -> str:
     form, short = symbol.removeprefix("lt_").rsplit("_", 1)
     el = Element.make("float32" if short == "f32" else "float64", _AnyHost())
     if form == "matmul_batched":
-        params = dispatch.batched_params(el)
+        params = batched_params(el)
         whole, part = _batch(el, symbol, params, threads)
     else:
         params = gemm_params(el) + _EXTRA[form]

@@ -9,22 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ltensor.lowering.gemm.element import (
-    Element,
-    lanes_below,
-    masked_load,
-    masked_store,
-    splat,
-)
+from ltensor.lowering.gemm.element import Element, lanes_below, masked_load, masked_store, splat
+from ltensor.lowering.gemm.tables import tile_name
 from ltensor.lowering.gemm.writer import Writer
 
 #: Parameters of every tile function; strides in bytes, %n = columns of C that exist in the tile.
 TILE_PARAMS = "i64 %K, ptr %A, i64 %ars, i64 %acs, ptr %B, i64 %brs, ptr %C, i64 %crs, i64 %n"
-
-
-def tile_name(el: Element, rows: int, vectors: int, scalar: bool = False) -> str:
-    """Return the symbol of a tile function."""
-    return f"@lt_tile_{el.name}_{rows}x{vectors}{'s' if scalar else ''}"
 
 
 class TileEmitter:
