@@ -159,13 +159,6 @@ def test_a_size_left_out_may_hide_any_other() -> None:
         f(empty)
 
 
-def test_rows_inside_a_loop_are_not_written_twice() -> None:
-    """Only what is one long loop has stores that pass the cache besides the usual ones."""
-    x, y = T.dmatrix("x"), T.dvector("y")
-    assert "nontemporal" in text_of(ltensor.function([x], x + 1))
-    assert "nontemporal" not in text_of(ltensor.function([x, y], x + y))
-
-
 @pytest.mark.parametrize("size", [0, 1, 5, 33, 1000, 70001])
 def test_functions_of_singles_fill_registers_though_their_sum_is_double(size: int) -> None:
     x = T.fvector("x")

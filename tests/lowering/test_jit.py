@@ -6,6 +6,7 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -283,6 +284,33 @@ def test_fork_while_another_thread_compiles() -> None:
                 old = UNARY(before.address("f"))(1) == 8
                 new = UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
                 os._exit(0 if old and new else 1)
+            _, status = os.waitpid(child, 0)
+            assert status == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_fork_while_another_thread_drops_code() -> None:
+    """That is done without ltensor's lock, but under llvmlite's."""
+    stop = threading.Event()
+    text = "\n".join(f"define i64 @f{k}(i64 %x) {{ ret i64 %x }}" for k in range(200))
+
+    def busy() -> None:
+        while not stop.is_set():
+            jit.llvm().parse_assembly(text)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                good = UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
+                os._exit(0 if good else 1)
             _, status = os.waitpid(child, 0)
             assert status == 0
     finally:

@@ -14,7 +14,7 @@ import pytest
 import ltensor as theano
 import ltensor.tensor as T
 from ltensor.lowering.program import Loop
-from ltensor.lowering.rewrites import block_sums, columns, streams
+from ltensor.lowering.rewrites import block_sums, columns
 from ltensor.ops.extrema import CHUNK
 
 SHAPES = [(0, 5), (1, 1), (3, 1), (1, 7000), (7, 3000), (9000, 2), (130, 129), (300, 67), (40, 512)]
@@ -218,27 +218,3 @@ def test_sums_by_blocks(size):
     for special in (np.inf, -np.inf, np.nan) if size else ():
         x[size // 2] = special
         np.testing.assert_array_equal(f(x)[0], np.sum(x))
-
-
-@pytest.mark.parametrize("extra", [0, 1, 70])
-def test_results_that_pass_the_cache(extra):
-    """Large results are written by other stores, in whole vectors."""
-    v = T.fvector("v")
-    # an array of its own, one inside another one, and one of another width
-    outputs = [v + 1, T.set_subtensor(T.zeros_like(v)[3:], v[3:] * 2), v.astype("float64") - 1]
-    f = theano.function([v], outputs)
-    x = np.arange(streams.LARGE // 4 + extra, dtype="float32")
-    one, two, three = f(x)
-    np.testing.assert_array_equal(one, x + 1)
-    np.testing.assert_array_equal(two[3:], x[3:] * 2)
-    assert not two[:3].any()
-    np.testing.assert_array_equal(three, x.astype("float64") - 1)
-    assert "nontemporal" in f._linked.text
-
-
-def test_a_few_elements_past_a_line():
-    """Stores that are not aligned stay in the cache, whatever their size."""
-    v = T.fvector("v")
-    f = theano.function([v], T.concatenate([v[:1], v * 2]))
-    x = np.arange(streams.LARGE // 2, dtype="float32")
-    np.testing.assert_array_equal(f(x), np.concatenate([x[:1], x * 2]))

@@ -7,7 +7,6 @@ from ltensor.lowering.cpu import strided
 from ltensor.lowering.cpu.operands import Operands
 from ltensor.lowering.llvm_text import lanes_type, memory_type, suffix
 from ltensor.lowering.program import Value
-from ltensor.lowering.rewrites import streams
 
 
 class Accesses(Operands):
@@ -99,10 +98,9 @@ class Accesses(Operands):
         if stride == 1:
             where = self.element_address(pointer, self.base(offset), dtype)
             if self.mask is None and self.past_cache:
-                self.declares.add(streams.METADATA)
+                text = f"store {stored} {register}, ptr {where}"
                 width = self.lanes * dt.item_size(dtype)
-                store = f"store {stored} {register}, ptr {where}, align {width}"
-                self.line(f"{store}, {streams.MARK}")
+                self.waiting_stores.append((text, align, width))
                 return
             if self.mask is None:
                 self.line(f"store {stored} {register}, ptr {where}, align {align}")

@@ -55,7 +55,10 @@ def render_shared(renderer: Renderer, shared: SharedLoop) -> None:
         f"i32 {thread_pool.REFUSED}, label %{alone} ]"
     )
     r.start_block(alone)
+    # what is large is left to the chunks
+    r.streams = False
     r.render_steps(loop)
+    r.streams = True
     r.line(f"br label %{done}")
     r.start_block(done)
     # defined where the branches meet

@@ -14,6 +14,7 @@ from ltensor.lowering.cpu.storage import Storage
 from ltensor.lowering.cpu.vector_loops import VectorLoops
 from ltensor.lowering.llvm_text import lanes_type, memory_type, scalar_type
 from ltensor.lowering.program import GUARD_WORDS, Carry, Loop, Program, Value
+from ltensor.lowering.rewrites import streams
 from ltensor.lowering.rewrites.twins import Twin, render_twin
 from ltensor.lowering.rewrites.twins import find as find_twins
 
@@ -139,6 +140,10 @@ class Renderer(VectorLoops, Storage, Checks):
 
     def render_serial_loop(self, loop: Loop, begin: str, extent: str) -> None:
         """One step after the other; inside a vector loop all lanes step together."""
+        large = ""
+        if self.streams and self.analysis is None and not self.depth and loop.parallel:
+            self.past_cache_rows = streams.large_nest(self, loop)
+            large = streams.either(self, self.past_cache_rows)
         body, exit_label = self.label("body"), self.label("exit")
         before = self.block
         kinds = [self.carried_type(c) for c in loop.carries]
@@ -196,6 +201,8 @@ class Renderer(VectorLoops, Storage, Checks):
                     self.after_uniform(c.result)
         else:
             self._set_down([c for c in loop.carries if c.phi.dtype in ("float32", "float64")])
+        if large:
+            streams.fence(self, large)
 
     def _set_down(self, carries: list[Carry]) -> None:
         """Take the results of a loop that carries many floats through memory.

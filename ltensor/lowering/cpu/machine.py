@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import sys
 import threading
 from dataclasses import dataclass
 from types import ModuleType
@@ -47,16 +48,27 @@ class Host:
 lock = threading.RLock()
 
 
+#: the locks that a fork under way holds
+_held: list[Any] = []
+
+
 def _before_fork() -> None:
-    lock.acquire()
+    # llvmlite's own as well: what is dropped elsewhere goes by it alone
+    library = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
+    for one in (lock, getattr(library, "_lock", None)):
+        if one is not None:
+            one.__enter__()
+            _held.append(one)
 
 
 def _after_fork() -> None:
-    lock.release()
+    while _held:
+        _held.pop().__exit__(None, None, None)
 
 
 if hasattr(os, "register_at_fork"):
-    # A fork waits for a compile that is under way, so the child never inherits a half-changed LLVM.
+    # A fork waits for a compile that is under way, so the child never inherits a half-changed LLVM,
+    # nor a lock whose holder it lacks.
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )

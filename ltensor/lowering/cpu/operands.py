@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import lanes_type, literal, scalar_type
-from ltensor.lowering.program import Program, Value
+from ltensor.lowering.program import Loop, Program, Value
+from ltensor.lowering.rewrites import streams
 from ltensor.lowering.scope_text import ScopeText
 
 
@@ -21,8 +22,14 @@ class Operands(ScopeText):
         self.bases: dict[Value, str] = {}
         self.lanes = 1
         self.mask: str | None = None
-        #: stores of whole vectors pass the cache
-        self.past_cache = False
+        #: whether stores of large results are to pass the cache
+        self.streams = True
+        #: the flag that says whether stores of whole vectors pass the cache, if they may
+        self.past_cache = ""
+        #: then: the stores of the step being written, which end it
+        self.waiting_stores: list[tuple[str, int, int]] = []
+        #: loops inside of the nest being written whose stores may
+        self.past_cache_rows: dict[Loop, tuple[list[streams.Store], str]] = {}
         #: in a masked tail: how many lanes are left, in all lanes
         self.left: str | None = None
         self.analysis: LaneAnalysis | None = None

@@ -30,17 +30,14 @@ class VectorLoops(Accesses):
         else:
             span = self.put(f"sub i64 {extent}, {begin}")
             whole = self.put(f"add i64 {begin}, {self.put(f'and i64 {span}, {-step}')}")
-        # rows inside a loop are seldom that long, and the code is half as long again
-        stores = [] if self.depth else streams.streamed(loop, analysis)
-        if stores and not (begin + whole).isdigit():
-            limit, large = streams.boundary(self, stores, self.lanes, begin, whole)
-            self.past_cache = True
-            self._vector_part(loop, begin, limit, step, [], masked=False)
-            self.past_cache = False
-            streams.fence(self, large)
-            self.vectors, begin = dict(outer), limit
+        stores, large = self._past_cache(loop, analysis)
+        if large:
+            self.past_cache = streams.aligned(self, stores, self.lanes, begin, large)
         accumulators = [[self._start(c, k) for k in range(unroll)] for c in loop.carries]
         accumulators = self._vector_part(loop, begin, whole, step, accumulators, masked=False)
+        if large and not self.depth:
+            streams.fence(self, self.past_cache)
+        self.past_cache = ""
         self.vectors = dict(outer)
         # the tail joins its contributions to the first accumulator
         first = [[row[0]] for row in accumulators]
@@ -60,6 +57,15 @@ class VectorLoops(Accesses):
         self.registers[loop.steps] = extent
         self.analysis, self.lanes, self.mask = None, 1, None
         self.vectors, self.bases = {}, {}
+
+    def _past_cache(self, loop: Loop, analysis: LaneAnalysis) -> tuple[list[streams.Store], str]:
+        """The stores of a loop that may pass the cache, and whether its results are large."""
+        if self.depth:
+            return self.past_cache_rows.get(loop, ([], ""))
+        stores = streams.streamed(loop, analysis) if self.streams else []
+        if not stores:
+            return [], ""
+        return stores, streams.large_vector(self, stores, self.scalar(loop.extent))
 
     def _start(self, carry: Carry, number: int) -> str:
         if carry.combine in ("add", "mul"):
@@ -120,6 +126,9 @@ class VectorLoops(Accesses):
                 spread = self.splat("int64", here)
                 self.vectors[loop.index] = self.put(f"add <{self.lanes} x i64> {spread}, <{iota}>")
             self.render_scope(loop.body)
+            if self.waiting_stores:
+                streams.stores(self, self.past_cache, self.waiting_stores)
+                self.waiting_stores = []
             for number, c in enumerate(loop.carries):
                 assert c.next is not None
                 phi = phis[number][copy]

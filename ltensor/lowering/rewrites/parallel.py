@@ -22,6 +22,7 @@ from ltensor.lowering.program import (
     root_of,
     walk,
 )
+from ltensor.lowering.rewrites import streams
 from ltensor.lowering.rewrites.liveness import slots_by_number
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ def _shared(loop: Loop, uses: _Uses) -> SharedLoop | None:
         for value in base.args:
             if value.op != "const":
                 live[value] = None
+    # chunks of a large result are written as the whole would be
+    sizes = [loop.extent] if loop.kind == "vector" else streams.results(loop)
+    live.update(dict.fromkeys(size for size in sizes if size.op != "const"))
     return SharedLoop(loop, list(live), private)
 
 
