@@ -41,7 +41,7 @@ define ptr @lt_array_malloc(ptr %ctx, i64 %size) {
   ret ptr %block
 }
 
-define ptr @lt_array_calloc(ptr %ctx, i64 %count, i64 %each) {
+define ptr @lt_array_calloc(ptr %ctx, i64 %count, i64 %each) SELDOM {
   %size = mul i64 %count, %each
   %block = call ptr @lt_array_malloc(ptr %ctx, i64 %size)
   %none = icmp eq ptr %block, null
@@ -53,7 +53,7 @@ end:
   ret ptr %block
 }
 
-define ptr @lt_array_realloc(ptr %ctx, ptr %old, i64 %size) {
+define ptr @lt_array_realloc(ptr %ctx, ptr %old, i64 %size) SELDOM {
   %block = call ptr @lt_array_malloc(ptr %ctx, i64 %size)
   %none = icmp eq ptr %block, null
   %fresh = icmp eq ptr %old, null

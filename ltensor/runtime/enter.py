@@ -94,7 +94,7 @@ bad:
 
 ; An array as a C-contiguous one of the wanted dtype, both by the words of their descrs. Null with
 ; an exception set if there is no memory, without one if the dtype does not upcast into the wanted.
-define internal ptr @lt_enter_convert(ptr %array, i64 %word, i64 %wanted) nounwind cold {
+define internal ptr @lt_enter_convert(ptr %array, i64 %word, i64 %wanted) SELDOM {
   %same = icmp eq i64 %word, %wanted
   br i1 %same, label %lay.out, label %look
 lay.out:

@@ -83,6 +83,9 @@ SCALAR_DTYPES = (
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
 
+#: attributes of functions that run when something is wrong: LLVM takes half the time for them
+SELDOM = "cold nounwind noinline optnone"
+
 _MESSAGES = {
     "lt_no_output": "native code returned without its outputs",
 }
@@ -173,7 +176,7 @@ end:
 
 ; Call self._call_slow with the very arguments, behind self in a vector of their own.
 ; (PyObject_Vectorcall would do without the copy; CPython 3.10 does not export it.)
-define ptr @lt_entry_slow(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames) nounwind {
+define ptr @lt_entry_slow(ptr %self, ptr %args, i64 %nargsf, ptr %kwnames) SELDOM {
   %nargs = and i64 %nargsf, 9223372036854775807
   %plain = icmp eq ptr %kwnames, null
   br i1 %plain, label %copy, label %keywords
@@ -204,7 +207,7 @@ no.memory:
 }
 
 ; A tuple of n integers or of n borrowed objects, None for null; null with an exception.
-define internal ptr @lt_tuple(ptr %from, i64 %n, i1 %objects) nounwind {
+define internal ptr @lt_tuple(ptr %from, i64 %n, i1 %objects) SELDOM {
 start:
   %tuple = call ptr @PyTuple_New(i64 %n)
   %none = icmp eq ptr %tuple, null
@@ -242,7 +245,7 @@ end:
 }
 
 ; Call self._raise_error(record, args): null with an exception set, or the result of another try.
-define internal ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record) nounwind {
+define internal ptr @lt_raise(ptr %self, ptr %args, i64 %nargs, ptr %record) SELDOM {
 start:
   %words = call ptr @lt_tuple(ptr %record, i64 RECORD_WORDS, i1 false)
   %words.none = icmp eq ptr %words, null
@@ -276,7 +279,7 @@ end:
 ; A core failed (code not 0) or left its only output out (code 0).
 ; Null with an exception set, or what another try gave.
 define ptr @lt_entry_error(ptr %self, ptr %args, i64 %nargs, ptr %record, i32 %code,
-                           ptr %frame, i64 %first, i64 %count) nounwind {
+                           ptr %frame, i64 %first, i64 %count) SELDOM {
   call void @lt_release(ptr %frame, i64 %first, i64 %count)
   %pending = call ptr @PyErr_Occurred()
   %has = icmp ne ptr %pending, null
@@ -384,7 +387,8 @@ def support_text() -> str:
     ]
     arrays = array_memory.module_text(SCALAR_DTYPES)
     entry = enter_text(SCALAR_DTYPES, RECORD_WORDS)
-    return "\n".join([*declarations, *messages, body, arrays, entry, cell.module_text()])
+    parts = [*declarations, *messages, body, arrays, entry, cell.module_text()]
+    return "\n".join(parts).replace("SELDOM", SELDOM)
 
 
 def _array_api() -> ctypes.Array[ctypes.c_void_p]:
