@@ -181,7 +181,8 @@ TABLES: dict[str, dict[str, tuple[Function, float, float, int]]] = {
     "ERF_TAIL": {  # log(erfc(x)) in x - 1 on [1, 4]
         "f32": (lambda u: mp.log(mp.erfc(u + 1)), -0.0001, 3.0001, 9),
     },
-    "ERFCX": {  # (1 + 2 x) exp(x**2) erfc(x) in t = (x - 3) / (x + 3), for all x >= 0
+    "ERFCX": {  # (1 + 2 x) exp(x**2) erfc(x) in t = (x - 3) / (x + 3), x >= 0; f32: [0.5, 10.06]
+        "f32": (erfcx_of_t, -0.7145, 0.5406, 9),
         "f64": (erfcx_of_t, -1.0, 0.999999999, 25),
     },
     "ERFINV": {  # erfinv(x) / x in w - 3.125, w = -log(1 - x**2) in [0, 6.25]

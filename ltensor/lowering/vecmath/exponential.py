@@ -97,18 +97,21 @@ def scaled_exp(build: Builder, x: Value, offset: int) -> Value:
     return times_power(build, small_expm1(build, r) + 1.0, shifted, offset)
 
 
-def exp_pair(build: Builder, high: Value, low: Value, offset: int = 0) -> Value:
-    """exp(high + low) where |low| is at most an ulp or so of high."""
+def exp_pair(
+    build: Builder, high: Value, low: Value, offset: int = 0, times: Operand = 1.0
+) -> Value:
+    """times * exp(high + low) where |low| is at most an ulp or so of high."""
     r, shifted = reduce_exp(build, clamp(build, high, _RANGE[high.kind]))
-    r = r + low
-    return times_power(build, small_expm1(build, r) + 1.0, shifted, offset)
+    p = small_expm1(build, r + low)
+    p = p + 1.0 if isinstance(times, float) else build.fma(p, times, times)
+    return times_power(build, p, shifted, offset)
 
 
-def exp_of_minus_square(build: Builder, x: Value) -> Value:
-    """exp(-x * x), the rounding error of the square taken along."""
+def exp_of_minus_square(build: Builder, x: Value, times: Value) -> Value:
+    """times * exp(-x * x), the rounding error of the square taken along."""
     x = build.min(x, 28.0)  # zero from there on; keeps the square finite
     square, error = two_product(x, x)
-    return exp_pair(build, -square, -error)
+    return exp_pair(build, -square, -error, times=times)
 
 
 def exp2(build: Builder, x: Value, coefficients: Sequence[float] | None = None) -> Value:

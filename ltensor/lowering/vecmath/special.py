@@ -1,4 +1,4 @@
-"""The error function and its relatives, in double precision (erf also in native single)."""
+"""The error function and its relatives, in double precision; erf and erfc also in single."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ def _erf_near_zero(build: Builder, x: Value) -> Value:
 
 
 def _erfcx_right(build: Builder, x: Value) -> Value:
-    """exp(x**2) erfc(x) for x >= 0: a polynomial in (x - 3) / (x + 3), over 1 + 2 x."""
-    bounded = build.min(x, 1e18)
+    """exp(x**2) erfc(x) for x >= 0: a polynomial in (x - 3) / (x + 3), over 1 + 2 x.
+
+    In single precision from 0.5 up to where erfc is 0.
+    """
+    bounded = build.min(x, 1e18 if x.kind == "f64" else 10.06)
     t = (bounded - 3.0) / (bounded + 3.0)
-    return build.polynomial(t, table.ERFCX["f64"]) * 0.5 / (x + 0.5)
+    return build.polynomial(t, table.ERFCX[x.kind]) * 0.5 / (x + 0.5)
 
 
 def erf(build: Builder, x: Value) -> Value:
@@ -30,7 +33,7 @@ def erf(build: Builder, x: Value) -> Value:
         far = exp(build, build.polynomial(bounded - 1.0, table.ERF_TAIL["f32"]))
     else:
         bounded = build.min(size, 6.0)
-        far = _erfcx_right(build, bounded) * exp_of_minus_square(build, bounded)
+        far = exp_of_minus_square(build, bounded, _erfcx_right(build, bounded))
     far = build.copysign(1.0 - far, x)
     return build.where(size < 1.0, _erf_near_zero(build, x), far)
 
@@ -38,7 +41,7 @@ def erf(build: Builder, x: Value) -> Value:
 def erfc(build: Builder, x: Value) -> Value:
     """1 - erf(x), without cancellation on the right."""
     size = build.abs(x)
-    tail = _erfcx_right(build, size) * exp_of_minus_square(build, size)
+    tail = exp_of_minus_square(build, size, _erfcx_right(build, size))
     tail = build.where(x < 0.0, 2.0 - tail, tail)
     return build.where(size < 0.5, 1.0 - _erf_near_zero(build, x), tail)
 
