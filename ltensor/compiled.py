@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ltensor.io import In
+from ltensor.io import In, Out
 from ltensor.ir.function import Function as Graph
 from ltensor.runtime.callable import NativeCallable
 from ltensor.runtime.signature import Signature
 from ltensor.shared import Container, SharedVariable, cell_of
 
 if TYPE_CHECKING:
+    from ltensor.call_storage import Core, Slot
     from ltensor.explanation import Explanation
     from ltensor.function_maker import FunctionMaker
     from ltensor.runtime.link import Linked
@@ -77,6 +78,7 @@ class CompiledFunction(NativeCallable):
         self._native = _Native(self, linked)
         self._linked = linked
         self.defaults = defaults
+        self._core: Core | None = None
         strict = any(s.strict for s in maker.specs)
         self._is_plain = maker.profile is None and not maker.input_updates and not strict
         self._go_native()
@@ -252,9 +254,43 @@ class CompiledFunction(NativeCallable):
         return self.maker.fgraph
 
     @property
-    def fn(self) -> Any:
-        """The inner callable."""
-        return self._native
+    def outputs(self) -> list[Out]:
+        """The requested outputs, each with its ``variable``."""
+        return self.maker.outputs
+
+    @property
+    def output_keys(self) -> list[str] | None:
+        """The keys of a dict of outputs."""
+        return self.maker.keys
+
+    @property
+    def unpack_single(self) -> bool:
+        """Whether a call returns the one output itself, not a list."""
+        return self.maker.returns == "value"
+
+    @property
+    def return_none(self) -> bool:
+        """Whether the function was asked for no outputs."""
+        return self.maker.returns == "none"
+
+    @property
+    def fn(self) -> Core:
+        """Runs on what lies in `input_storage`, without arguments (see `ltensor.call_storage`)."""
+        if self._core is None:
+            from ltensor.call_storage import Core
+
+            self._core = Core(self)
+        return self._core
+
+    @property
+    def input_storage(self) -> list[Slot | Container]:
+        """The places of arguments that ``fn`` takes, then the containers of shared variables."""
+        return self.fn.input_storage
+
+    @property
+    def output_storage(self) -> list[Slot]:
+        """The places of the results of ``fn``."""
+        return self.fn.output_storage
 
     @property
     def container(self) -> dict[Any, Any]:
@@ -315,9 +351,9 @@ class CompiledFunction(NativeCallable):
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
-        import pickle
+        from ltensor.deep_copies import deep_copy
 
-        return pickle.loads(pickle.dumps(self))
+        return deep_copy(self, memo)
 
     def __reduce__(self) -> Any:
         return self.maker.pickled([None if c is None else c.get() for c in self.defaults])

@@ -12,9 +12,8 @@ from ltensor import hooks
 from ltensor.compile_modes import Mode, keeps_memory
 from ltensor.compiled import CompiledFunction
 from ltensor.function_request import Request
-from ltensor.io import In
+from ltensor.io import In, Out
 from ltensor.ir.function import Function as Graph
-from ltensor.ir.graph import Variable
 from ltensor.profiling import ProfileStats
 from ltensor.runtime.entry import Returns
 from ltensor.shared import Container, cell_of
@@ -69,9 +68,10 @@ class FunctionMaker:
         self.started = started
 
     @property
-    def outputs(self) -> list[Variable]:
+    def outputs(self) -> list[Out]:
         """The requested outputs."""
-        return list(self.request.outputs)
+        lent = self.request.lent
+        return [Out(v, borrow=k in lent) for k, v in enumerate(self.request.outputs)]
 
     @property
     def unoptimized(self) -> Graph:

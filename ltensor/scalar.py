@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
 from ltensor.ir.dtypes import upcast
-from ltensor.ir.graph import Variable
+from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType, tensor_type
 from ltensor.ops.cast import cast_dtype
 from ltensor.ops.elementwise import ElementwiseOp, fit_gradient
@@ -25,7 +26,9 @@ __all__ = [
     "BinaryScalarOp",
     "Elemwise",
     "Scalar",
+    "ScalarConstant",
     "ScalarOp",
+    "ScalarVariable",
     "UnaryScalarOp",
     "all_types",
     "as_scalar",
@@ -48,6 +51,29 @@ def Scalar(dtype: Any) -> TensorType:
 
 
 get_scalar_type = Scalar
+
+
+class _OfNoDimensions(type):
+    """The class of classes whose instances are all variables of some class without dimensions."""
+
+    def __instancecheck__(cls, instance: Any) -> Any:
+        kind = getattr(instance, "type", None)
+        return isinstance(kind, TensorType) and kind.ndim == 0 and isinstance(instance, cls.of)
+
+    of: type[Variable]
+
+
+class ScalarVariable(metaclass=_OfNoDimensions):
+    """For ``isinstance``: a variable without dimensions."""
+
+    of = Variable
+
+
+class ScalarConstant(metaclass=_OfNoDimensions):
+    """For ``isinstance``: a constant without dimensions."""
+
+    of = Constant
+
 
 bool = Scalar("bool")
 int8, int16, int32, int64 = (Scalar(name) for name in dt.INTEGERS)
@@ -143,7 +169,10 @@ class ScalarOp:
 
     def impl(self, *values: Any) -> Any:
         """The function itself, on numbers."""
-        raise NotImplementedError(f"{type(self).__name__} does not define impl")
+        raise UnsupportedError(
+            f"{type(self).__name__}, a scalar function without impl (C code is not used)",
+            "define impl(self, x), which computes it on numbers",
+        )
 
     def grad(self, inputs: Sequence[Variable], gout: Sequence[Variable]) -> Sequence[Any]:
         """Gradients with respect to the operands (symbolic)."""
@@ -276,7 +305,8 @@ class _NamedMeta(type):
         """The operation: its types of results are settled."""
         import ltensor.tensor as T
 
-        found = (getattr(T, cls.ir_name + end, None) for end in ("", "_"))
+        places = (T, T.nnet)
+        found = (getattr(m, cls.ir_name + end, None) for m in places for end in ("", "_"))
         return next((op for op in found if isinstance(op, cls)), T.tensor_copy)
 
 
@@ -291,36 +321,81 @@ class Cast(metaclass=_CastMeta):
 
 #: Theano's class name -> name of the operation.
 _CLASSES = {
+    "AND": "and",
     "Abs": "abs",
     "Add": "add",
+    "Angle": "angle",
+    "ArcCos": "arccos",
+    "ArcCosh": "arccosh",
+    "ArcSin": "arcsin",
+    "ArcSinh": "arcsinh",
+    "ArcTan": "arctan",
+    "ArcTan2": "arctan2",
+    "ArcTanh": "arctanh",
+    "Ceil": "ceil",
     "Clip": "clip",
+    "Complex": "complex",
+    "Conj": "conj",
+    "Cos": "cos",
+    "Cosh": "cosh",
+    "Deg2Rad": "deg2rad",
     "EQ": "eq",
+    "Erf": "erf",
+    "Erfc": "erfc",
+    "Erfcinv": "erfcinv",
+    "Erfcx": "erfcx",
+    "Erfinv": "erfinv",
     "Exp": "exp",
+    "Exp2": "exp2",
+    "Expm1": "expm1",
+    "Floor": "floor",
     "GE": "ge",
     "GT": "gt",
+    "Gamma": "gamma",
     "GammaLn": "gammaln",
     "Identity": "identity",
+    "Imag": "imag",
     "IntDiv": "int_div",
     "Inv": "inv",
+    "Invert": "invert",
+    "IsInf": "isinf",
+    "IsNan": "isnan",
     "LE": "le",
     "LT": "lt",
     "Log": "log",
+    "Log10": "log10",
+    "Log1p": "log1p",
+    "Log2": "log2",
     "Maximum": "maximum",
     "Minimum": "minimum",
     "Mod": "mod",
     "Mul": "mul",
     "NEQ": "neq",
     "Neg": "neg",
+    "OR": "or",
     "Pow": "pow",
     "Psi": "psi",
+    "Rad2Deg": "rad2deg",
+    "Real": "real",
+    "RoundHalfAwayFromZero": "round_half_away_from_zero",
+    "RoundHalfToEven": "round_half_to_even",
+    "ScalarSigmoid": "sigmoid",
+    "ScalarSoftplus": "softplus",
     "Second": "second",
     "Sgn": "sgn",
+    "Sin": "sin",
+    "Sinh": "sinh",
     "Sqr": "sqr",
     "Sqrt": "sqrt",
     "Sub": "sub",
     "Switch": "switch",
+    "Tan": "tan",
     "Tanh": "tanh",
+    "TriGamma": "tri_gamma",
     "TrueDiv": "true_div",
+    "Trunc": "trunc",
+    "UltraFastScalarSigmoid": "ultra_fast_sigmoid",
+    "XOR": "xor",
 }
 
 

@@ -298,6 +298,8 @@ def shared(
     ------
     TypeError
         If ``value`` is symbolic.
+    UnsupportedError
+        If it is a sparse matrix.
     """
     if isinstance(value, Variable):
         raise TypeError(
@@ -324,6 +326,8 @@ def shared(
         array = np.asarray(value)
         kind = TensorType(array.dtype.name, ())
         variable = ScalarSharedVariable(name, kind, array.copy(), strict, allow_downcast)
+    elif type(value).__module__.startswith("scipy.sparse"):
+        raise UnsupportedError("shared sparse matrices", "use a dense one, `value.toarray()`")
     else:
         variable = SharedVariable(name, generic, _copied(value), strict, allow_downcast)
     mark_source(variable)

@@ -12,6 +12,9 @@ ABSENT_MODULES: Final[dict[str, str]] = {
     "theano.sandbox.gpuarray": "it has no counterpart; set config.device to 'cuda'",
     "theano.typed_list": "there are no symbolic lists; stack tensors, or use theano.scan",
     "theano.sandbox.multinomial": "draw with MRG_RandomStreams.multinomial or choice",
+    "theano.tensor.nnet.ctc": "write its forward recursion with scan, in the log domain",
+    "theano.gof.cc": "functions are always compiled as a whole, by LLVM",
+    "theano.gof.optdb": "see docs/adding_a_pass.md for how to rewrite graphs",
     "theano.misc.pycuda_init": "there is no PyCUDA bridge; set config.device to 'cuda'",
     "theano.misc.pycuda_utils": "there is no PyCUDA bridge; set config.device to 'cuda'",
 }
@@ -32,7 +35,5 @@ WHY_ABSENT: Final[dict[str, str]] = {
     "theano.tensor.jv": "there are j0 and j1",
     "theano.tensor.hstack": "use horizontal_stack or concatenate",
     "theano.tensor.concat": "use concatenate",
-    "theano.tensor.fft.rfft": "there are no Fourier transforms; call numpy.fft in an Op",
-    "theano.tensor.fft.irfft": "there are no Fourier transforms; call numpy.fft in an Op",
 }
 """Names, and why."""

@@ -138,6 +138,8 @@ _SCALAR_TYPES = _at(
     "complex64 complex128 Scalar all_types as_scalar upcast upgrade_to_float "
     "upgrade_to_float_no_complex same_out_nocomplex identity Cast UnaryScalarOp BinaryScalarOp",
 )
+_LINALG = ("ltensor.tensor.nlinalg", "ltensor.tensor.slinalg")
+_SANDBOX_LINALG = _at("ltensor.compat.sandbox_linalg", "psd spectral_radius_bound")
 _CONFIG = _at(
     "ltensor.config",
     "AddConfigVar BoolParam ConfigParam EnumStr FloatParam IntParam StrParam TypedParam "
@@ -185,6 +187,7 @@ MODULES: Final[dict[str, Module]] = {
         | _at("ltensor", "Variable ")
         | _at("ltensor.ir.types", "NullType disconnected_type null_type")
         | _at(_SHIMS, "OrderedDict")
+        | {"np": "numpy"}
         | _at("ltensor.test_value", "get_debug_values")
         | _at("ltensor.compile_ops", "ViewOp"),
         ("ltensor.gradient",),
@@ -298,7 +301,14 @@ MODULES: Final[dict[str, Module]] = {
     "theano.tensor.signal.conv": Module({}, ("ltensor.tensor.signal.conv",)),
     "theano.tensor.nnet": Module({}, _CONV),
     "theano.tensor.nnet.nnet": Module({}, _CONV),
-    "theano.tensor.nnet.sigm": Module({}, _CONV),
+    "theano.tensor.nnet.sigm": Module(
+        {
+            **_at("ltensor.scalar", "ScalarSigmoid ScalarSoftplus UltraFastScalarSigmoid"),
+            "scalar_sigmoid": "ltensor.tensor.nnet:sigmoid",
+            "scalar_softplus": "ltensor.tensor.nnet:softplus",
+        },
+        _CONV,
+    ),
     "theano.tensor.nnet.conv": Module(
         # The old conv2d has other keywords (image_shape) than nnet.conv2d.
         _at("ltensor.tensor.nnet.conv", "conv2d ConvOp"),
@@ -329,7 +339,9 @@ MODULES: Final[dict[str, Module]] = {
         },
         missing="Theano's rewriting machinery has no counterpart; see docs/adding_a_pass.md",
     ),
-    "theano.gof.graph": Module({**_GRAPH, **_GRAPH_TOOLS, "Node": f"{_SHIMS}:Node"}),
+    "theano.gof.graph": Module(
+        {**_GRAPH, **_GRAPH_TOOLS, "Node": f"{_SHIMS}:Node", "deque": "collections:deque"}
+    ),
     "theano.gof.op": Module({**_OP, **_at("ltensor", "Apply")}),
     "theano.gof.type": Module(
         {
@@ -406,9 +418,10 @@ MODULES: Final[dict[str, Module]] = {
     # ------------------------------------------------------------------ sandbox, tools
     "theano.sandbox": Module(),
     "theano.sandbox.rng_mrg": Module(_MRG),
+    "theano.sandbox.neighbours": Module({}, _CONV),
     "theano.sandbox.softsign": Module(_at("ltensor.tensor.nnet", "softsign")),
-    "theano.sandbox.linalg": Module({}, ("ltensor.tensor.nlinalg", "ltensor.tensor.slinalg")),
-    "theano.sandbox.linalg.ops": Module({}, ("ltensor.tensor.nlinalg", "ltensor.tensor.slinalg")),
+    "theano.sandbox.linalg": Module(_SANDBOX_LINALG, _LINALG),
+    "theano.sandbox.linalg.ops": Module(_SANDBOX_LINALG, _LINALG),
     "theano.sandbox.cuda": Module(_CUDA_OFF | _GPU_MOVES | _GPU_TYPES, missing=_NO_GPU),
     "theano.sandbox.cuda.dnn": Module(_CUDA_OFF | _DNN, missing=_NO_GPU),
     "theano.sandbox.cuda.basic_ops": Module(_GPU_MOVES, missing=_NO_GPU),
@@ -429,6 +442,7 @@ MODULES: Final[dict[str, Module]] = {
     "theano.compat.six.moves": Module({}, ("ltensor.compat.six_moves",)),
     "theano.compat.six.moves.cPickle": Module({}, ("pickle",)),
     "theano.misc": Module(),
+    "theano.misc.pkl_utils": Module({}, ("ltensor.compat.pkl_utils",)),
     "theano.misc.safe_asarray": Module(_at(_SHIMS, "_asarray")),
     "theano.misc.strutil": Module(_at(_SHIMS, "render_string")),
     "theano.tests": Module(),

@@ -106,9 +106,9 @@ def jacobian(
 
     expression = as_tensor(expression)
     if expression.type.ndim > 1:
-        raise ValueError(
-            "jacobian expects a 1 dimensional variable as `expression`. If not use "
-            "flatten to make it a vector"
+        raise AssertionError(
+            "tensor.jacobian expects a 1 dimensional variable as `expression`. If not use flatten "
+            "to make it a vector"
         )
     use_list, use_tuple = isinstance(wrt, list), isinstance(wrt, tuple)
     targets = as_list(wrt)

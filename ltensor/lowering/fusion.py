@@ -288,6 +288,10 @@ class Plan:
             and variable not in self.roots
         )
 
+    def _recomputed(self, variable: Variable) -> bool:
+        """Whether every nest that reads ``variable`` computes it: numbers stay in registers."""
+        return not is_scalar(variable) and self._through(variable)
+
     def _schedule(self) -> None:
         self.__dict__.pop("_leaves", None)
         self.__dict__.pop("_costs", None)
@@ -409,7 +413,7 @@ class Plan:
             else:
                 assert group.node is not None
                 operands = group.node.inputs
-            stack.extend(u for u in operands if self._through(u))
+            stack.extend(u for u in operands if self._recomputed(u))
             seen: set[Variable] = set()
             while stack:
                 v = stack.pop()
@@ -418,13 +422,10 @@ class Plan:
                 seen.add(v)
                 owners.setdefault(v, set()).add(number)
                 assert v.owner is not None
-                stack.extend(u for u in v.owner.inputs if self._through(u))
-        extra = {
-            v: where
-            for v, where in owners.items()
-            if len(where) > 1 and not is_scalar(v) and self.cost(v) > EXPENSIVE
+                stack.extend(u for u in v.owner.inputs if self._recomputed(u))
+        return {
+            v: where for v, where in owners.items() if len(where) > 1 and self.cost(v) > EXPENSIVE
         }
-        return extra
 
     def _innermost(self, extra: dict[Variable, set[int]]) -> dict[Variable, set[int]]:
         """Those of ``extra`` that need none of the others, whose readers may then be cheap."""
@@ -446,7 +447,7 @@ class Plan:
 
     def _inner(self, variable: Variable) -> Iterable[Variable]:
         assert variable.owner is not None
-        stack = [u for u in variable.owner.inputs if self._through(u)]
+        stack = [u for u in variable.owner.inputs if self._recomputed(u)]
         seen: set[Variable] = set()
         while stack:
             v = stack.pop()
@@ -455,4 +456,4 @@ class Plan:
             seen.add(v)
             yield v
             assert v.owner is not None
-            stack.extend(u for u in v.owner.inputs if self._through(u))
+            stack.extend(u for u in v.owner.inputs if self._recomputed(u))

@@ -22,6 +22,7 @@ from ltensor.ops import (  # noqa: F401
     decompose,
     diagonal,
     extrema,
+    fourier,
     guard,
     identity,
     ifelse,

@@ -15,6 +15,7 @@ from ltensor.ir.graph import Apply, Variable, toposort
 from ltensor.ir.types import DisconnectedType, NullType, TensorType
 from ltensor.ops.arithmetic import add
 from ltensor.ops.cast import cast
+from ltensor.ops.opdef import DeclaredOp
 from ltensor.ops.shape import restore_flags
 from ltensor.ops.shifted_sums import idle_edges
 
@@ -124,6 +125,7 @@ class Sweep:
                     f"{node.op} returned the wrong number of gradient terms: {len(results)} for "
                     f"{len(node.inputs)} inputs"
                 )
+            self._check_terms(node, results)
         for position, (variable, g) in enumerate(zip(node.inputs, results, strict=True)):
             if variable not in self.connected:
                 continue
@@ -138,6 +140,30 @@ class Sweep:
             if isinstance(g.type, TensorType) and isinstance(variable.type, TensorType):
                 g = self._fit(node, variable, g)
             terms.setdefault(variable, []).append(g)
+
+    @staticmethod
+    def _check_terms(node: Apply, results: Sequence[Any]) -> None:
+        """Refuse None from a user's op, where it may mean zero, undefined or disconnected.
+
+        Integers are refused as well, which are a slip where the input has floats. Our own
+        operations say zero by None, and their integers are cast.
+        """
+        if isinstance(node.op, DeclaredOp):
+            return
+        for position, (variable, g) in enumerate(zip(node.inputs, results, strict=True)):
+            if g is None:
+                raise TypeError(
+                    f"{node.op}.grad returned None for a gradient term; return zeros_like(input), "
+                    "DisconnectedType()() or grad_undefined(op, position, input)"
+                )
+            kind = g.type if isinstance(g, Variable) else None
+            if not isinstance(kind, TensorType) or not isinstance(variable.type, TensorType):
+                continue
+            if dt.is_discrete(kind.dtype) and not dt.is_discrete(variable.type.dtype):
+                raise TypeError(
+                    f"{node.op}.grad illegally returned an integer-valued variable. (Input index "
+                    f"{position}, dtype {kind.dtype}); cast it to {variable.type.dtype}"
+                )
 
     @staticmethod
     def _fit(node: Apply, variable: Variable, g: Variable) -> Variable:

@@ -277,6 +277,7 @@ _MODULES = {
     "basic": "ltensor.tensor",
     "elemwise": "ltensor.tensor",
     "extra_ops": "ltensor.tensor.extra_ops",
+    "fft": "ltensor.tensor.fft",
     "nlinalg": "ltensor.tensor.nlinalg",
     "nnet": "ltensor.tensor.nnet",
     "printing": "ltensor.printing",

@@ -100,6 +100,8 @@ def test_star_import() -> None:
             "AttributeError",
             "theano.clone",
         ),
+        ("from theano.tensor.nnet.ctc import ctc", "ModuleNotFoundError", "with scan"),
+        ("from theano.gof.optdb import Query", "ModuleNotFoundError", "adding_a_pass"),
         ("import theano; theano.nonsense", "AttributeError", "ltensor has no theano.nonsense"),
         ("import theano; theano.gof.COp", "AttributeError", "write perform with NumPy"),
         ("from theano.sandbox.cuda import GpuOp", "ModuleNotFoundError", "GpuOp"),
@@ -115,6 +117,18 @@ def test_what_is_not_there(statement: str, error: str, says: str) -> None:
     )
     assert out.startswith(error)
     assert says in out
+
+
+def test_what_theanos_modules_import_themselves() -> None:
+    """Programs take it from there."""
+    assert (
+        run(
+            "from theano.gof import graph\n"
+            "from theano.gradient import np\n"
+            "print(graph.deque([1]), np.__name__)\n"
+        )
+        == "deque([1]) numpy\n"
+    )
 
 
 def test_list_of_flags() -> None:
@@ -186,6 +200,19 @@ def test_remnants_of_python_2() -> None:
             " sum(xrange(4)), theano.version.short_version, theano.__version__)\n"
         )
         == "a [1] [(1, 2)] 6 1.0.5 1.0.5\n"
+    )
+
+
+def test_sandbox_linalg() -> None:
+    assert (
+        run(
+            "import numpy as np, theano, theano.tensor as T\n"
+            "from theano.sandbox.linalg.ops import Det, psd, spectral_radius_bound\n"
+            "x = T.dmatrix()\n"
+            "f = theano.function([x], [Det()(psd(x)), spectral_radius_bound(x, 4)])\n"
+            "print(*[v.round(5) for v in f(np.diag([3.0, 2.0]))])\n"
+        )
+        == "6.0 3.00029\n"
     )
 
 

@@ -190,6 +190,13 @@ def test_arrays_of_any_layout(layout: str) -> None:
     np.testing.assert_array_equal(turned, plain.T)
 
 
+def test_a_sparse_matrix_is_refused_at_once() -> None:
+    """Not when its variable is used, as an object without tensor operations."""
+    kind = type("csr_matrix", (), {"__module__": "scipy.sparse._csr"})
+    with pytest.raises(UnsupportedError, match="sparse matrices; instead, use a dense one"):
+        shared(kind())
+
+
 def test_what_is_not_supported_is_told_in_whole_sentences() -> None:
     sentence = "Complex filters are not compiled. Convolve both parts."
     assert str(UnsupportedError(sentence)) == sentence

@@ -367,6 +367,36 @@ def test_pickled_and_deep_copied_functions_have_state_of_their_own() -> None:
     assert g["x"] == 4
 
 
+@pytest.mark.parametrize("first", ["variable", "function"])
+def test_a_deep_copied_model_updates_its_own_parameters(first: str) -> None:
+    """The copy of an object that has a function and the variables that it updates."""
+    x, s = T.dscalar("x"), shared(3.0, "s")
+    f = function([x], s + x, updates=[(s, s + x)])
+    model = (
+        {"variable": s, "function": f} if first == "variable" else {"function": f, "variable": s}
+    )
+    model["again"] = function([], s * 2)
+    twin = copy.deepcopy(model)
+    assert twin["function"](1.0) == 4
+    assert twin["variable"].get_value() == 4
+    assert twin["again"]() == 8
+    assert s.get_value() == 3
+    twin["variable"].set_value(10.0)
+    assert twin["function"](1.0) == 11
+    assert twin["function"].get_shared() == [twin["variable"]]
+
+
+def test_deep_copies_of_functions_go_on_sharing_a_container() -> None:
+    a, x = T.dscalars("a", "x")
+    h = function([In(a, value=0.0)], a)
+    f = function([x, In(a, value=h.container[a], implicit=True)], x + a)
+    a2, h2, f2 = copy.deepcopy((a, h, f))
+    h[a] = 1
+    h2[a2] = 2
+    assert (f[a], f2[a2]) == (1, 2)
+    assert (f(1.0), f2(1.0)) == (2, 3)
+
+
 # ------------------------------------------------------------------------------- shared variables
 
 

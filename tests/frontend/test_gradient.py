@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,52 @@ def test_gradient_of_arange() -> None:
 
 def test_error_of_verify_grad_is_found_under_it() -> None:
     assert ltensor.verify_grad.E_grad is GradientError
+
+
+def test_a_users_gradient_must_not_be_none() -> None:
+    """As in Theano: nobody knows whether it means zero, undefined or disconnected."""
+
+    class Scaled(ltensor.Op):
+        __props__ = ()
+
+        def make_node(self, x: Any, by: Any) -> Any:
+            return ltensor.Apply(self, [x, by], [x.type()])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            outputs[0][0] = inputs[0] * inputs[1]
+
+        def grad(self, inputs: Any, output_grads: Any) -> Any:
+            return [output_grads[0] * inputs[1], None]
+
+    x, by = T.dvector("x"), T.dscalar("by")
+    cost = Scaled()(x, by).sum()
+    for wrt in (by, x):
+        with pytest.raises(TypeError, match=r"Scaled.*grad returned None for a gradient term"):
+            T.grad(cost, wrt)
+
+
+def test_a_users_gradient_of_floats_must_not_be_integers() -> None:
+    class Doubled(ltensor.Op):
+        __props__ = ()
+
+        def make_node(self, x: Any) -> Any:
+            return ltensor.Apply(self, [x], [x.type()])
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            outputs[0][0] = 2 * inputs[0]
+
+        def grad(self, inputs: Any, output_grads: Any) -> Any:
+            return [T.zeros_like(inputs[0], dtype="int8")]
+
+    x = T.dvector("x")
+    with pytest.raises(TypeError, match=r"illegally returned an integer.*index 0, dtype int8"):
+        T.grad(Doubled()(x).sum(), x)
+    k = T.lvector("k")
+    assert T.grad((Doubled()(k) * x).sum(), k).dtype == "float64"
+
+
+def test_jacobian_of_a_matrix_is_refused() -> None:
+    """With Theano's kind of error, as `hessian` has."""
+    x = T.dvector("x")
+    with pytest.raises(AssertionError, match="jacobian expects a 1 dimensional variable"):
+        ltensor.gradient.jacobian(T.outer(x, x), x)

@@ -73,6 +73,18 @@ def elements(n: int) -> Graph:
     return [x], [total]
 
 
+def unrolled_solver(n: int) -> Graph:
+    """Numbers that are made of the elements of vectors, and the gradients of these."""
+    rates, start = T.dvectors("rates", "start")
+    x, y = start[0], start[1]
+    for _ in range(n // 10):
+        x, y = (
+            x + 0.01 * (rates[0] * x - rates[1] * x * y),
+            y + 0.01 * (rates[2] * x * y - rates[3] * y),
+        )
+    return [rates, start], T.grad(x + y, [rates, start])
+
+
 def deep_step(n: int) -> Graph:
     def step(row: Any, h: Any) -> Any:
         for _ in range(n):
@@ -109,8 +121,8 @@ def measured(graph: Callable[[int], Graph], n: int) -> tuple[int, int]:
 @pytest.mark.parametrize(
     "graph",
     [
-        chain, gradient_of_chain, scalars, products, fan_out, fan_in, elements, deep_step,
-        loops_in_a_row,
+        chain, gradient_of_chain, scalars, products, fan_out, fan_in, elements,
+        unrolled_solver, deep_step, loops_in_a_row,
     ],
 )  # fmt: skip
 def test_growth(graph: Callable[[int], Graph]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import ltensor
 import ltensor.tensor as T
 from ltensor import scalar
+from ltensor.errors import UnsupportedError
 
 
 class Cube(scalar.UnaryScalarOp):
@@ -92,6 +93,16 @@ def test_own_function_without_a_gradient() -> None:
         T.grad(z, x)
 
 
+def test_own_function_in_c_alone() -> None:
+    class Round(scalar.UnaryScalarOp):
+        def c_code(self, node: Any, name: str, x: Any, z: Any, sub: Any) -> str:
+            return f"{z[0]} = round({x[0]});"
+
+    z = Round(scalar.same_out)(T.dscalar("x"))
+    with pytest.raises(UnsupportedError, match=r"Round, .* without impl .* define impl\(self, x\)"):
+        z.eval({z.owner.inputs[0]: 1.5})
+
+
 def test_equality_and_pickling() -> None:
     assert cube == T.Elemwise(Cube(scalar.upgrade_to_float, name="cube"))
     assert cube != hypotenuse
@@ -108,3 +119,29 @@ def test_classes_of_known_functions_make_them() -> None:
     x = T.dvector("x")
     gammaln = T.Elemwise(scalar.GammaLn(scalar.upgrade_to_float, name="g"), name="gammaln")
     np.testing.assert_allclose(gammaln(x).eval({x: [1.0, 5.0]}), [0, np.log(24)], atol=1e-15)
+
+
+def test_every_known_function_has_its_class() -> None:
+    x, n = T.dvector("x"), T.ivector("n")
+    for y, kind in [
+        (T.nnet.sigmoid(x), "ScalarSigmoid"),
+        (T.nnet.softplus(x), "ScalarSoftplus"),
+        (T.cos(x), "Cos"),
+        (T.arctan2(x, x), "ArcTan2"),
+        (n & n, "AND"),
+        (T.isnan(x), "IsNan"),
+        (T.erfc(x), "Erfc"),
+        (T.round(x), "RoundHalfToEven"),
+    ]:
+        assert isinstance(y.owner.op.scalar_op, getattr(scalar, kind)), kind
+    for name in scalar._CLASSES:
+        kind = getattr(scalar, name)
+        assert isinstance(kind(), kind), name
+
+
+def test_classes_of_variables() -> None:
+    assert isinstance(T.dscalar(), scalar.ScalarVariable)
+    assert not isinstance(T.dvector(), scalar.ScalarVariable)
+    assert isinstance(T.constant(1), scalar.ScalarConstant)
+    assert not isinstance(T.dscalar(), scalar.ScalarConstant)
+    assert not isinstance(1, scalar.ScalarVariable)

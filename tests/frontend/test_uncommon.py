@@ -183,3 +183,55 @@ def test_default_output_must_exist() -> None:
     for wrong in (-1, 1, [0]):
         with pytest.raises(AttributeError, match="default_output"):
             T.as_tensor_variable(Copy(wrong).make_node(x))
+
+
+def _as_complex(pairs: Any) -> Any:
+    return pairs[..., 0] + 1j * pairs[..., 1]
+
+
+@pytest.mark.parametrize(("norm", "numpy_norm"), [(None, None), ("ortho", "ortho")])
+@pytest.mark.parametrize("shape", [(3, 8), (2, 7), (2, 4, 5)])
+def test_fourier_transforms(rng: Any, shape: Any, norm: Any, numpy_norm: Any) -> None:
+    values = rng.standard_normal(shape)
+    x = T.TensorType("float64", (False,) * len(shape))("x")
+    spectrum = T.fft.rfft(x, norm)
+    back = T.fft.irfft(spectrum, norm, is_odd=shape[-1] % 2 == 1)
+    found, same, sizes = function([x], [spectrum, back, spectrum.shape])(values)
+    axes = range(1, len(shape))
+    np.testing.assert_allclose(_as_complex(found), np.fft.rfftn(values, axes=axes, norm=numpy_norm))
+    np.testing.assert_allclose(same, values)
+    assert sizes.tolist() == [*shape[:-1], shape[-1] // 2 + 1, 2]
+
+
+def test_filter_by_fourier_transforms(rng: Any) -> None:
+    """A circular convolution, in a loop, and its derivatives."""
+    signal, kernel = rng.standard_normal((2, 1, 6))
+    x, k = T.dmatrices("x", "k")
+
+    def filtered(old: Any, k: Any) -> Any:
+        a, b = T.fft.rfft(old), T.fft.rfft(k)
+        real = a[..., 0] * b[..., 0] - a[..., 1] * b[..., 1]
+        imaginary = a[..., 0] * b[..., 1] + a[..., 1] * b[..., 0]
+        product = T.stack([real, imaginary], axis=2)
+        return T.unbroadcast(T.tanh(T.fft.irfft(product)), 0)
+
+    rows, _ = ltensor.scan(filtered, outputs_info=x, non_sequences=k, n_steps=3)
+    expected = signal
+    for _ in range(3):
+        terms = [kernel[0, j] * np.roll(expected, j, axis=1) for j in range(6)]
+        expected = np.tanh(sum(terms))
+    np.testing.assert_allclose(rows[-1].eval({x: signal, k: kernel}), expected)
+    ltensor.gradient.verify_grad(
+        lambda a, b: ltensor.clone(rows[-1], {x: a, k: b}), [signal, kernel], rng=rng
+    )
+
+
+def test_fourier_transforms_refused() -> None:
+    with pytest.raises(TypeError, match="at least 2 dimensions"):
+        T.fft.rfft(T.dvector())
+    with pytest.raises(TypeError, match="real numbers"):
+        T.fft.irfft(T.ztensor3())
+    with pytest.raises(ValueError, match="Invalid value 3 for norm"):
+        T.fft.rfft(T.dmatrix(), norm=3)
+    with pytest.raises(ValueError, match="is_odd"):
+        T.fft.irfft(T.dtensor3(), is_odd=2)
