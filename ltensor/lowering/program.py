@@ -140,6 +140,8 @@ class Loop:
     cost: Value | None = None
     #: whether its sums may round as products of matrices do, without what corrects long sums
     plain: bool = False
+    #: of a row that is a single masked step: its lanes, of which it fills the first ``extent``
+    held: int = 0
 
     @property
     def carry(self) -> list[Value]:
@@ -381,7 +383,7 @@ class _Printer:
         word = "for" if loop.kind == "vector" or loop.parallel else "loop"
         text = f"{pad}{head}{word} {self.name(loop.index)} in {self.name(loop.extent)}"
         if loop.kind == "vector":
-            text += " lanes"
+            text += f" {loop.held} lanes at once" if loop.held else " lanes"
         if loop.parallel:
             text += " parallel"
         if loop.carries:

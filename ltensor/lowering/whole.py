@@ -23,6 +23,7 @@ from ltensor.lowering.program import Buffer, Program, Value, View
 from ltensor.lowering.rewrites import parallel
 from ltensor.lowering.rewrites.block_sums import block_sums
 from ltensor.lowering.rewrites.columns import sweep_columns
+from ltensor.lowering.rewrites.held_rows import hold_short_rows
 from ltensor.lowering.rewrites.liveness import share_blocks
 from ltensor.lowering.rewrites.narrow_rows import split_narrow_rows
 from ltensor.lowering.rewrites.prefetch import prefetch_rows
@@ -173,6 +174,7 @@ class WholeFunction:
             join_row_loops(b.program)
             turn_operands(b)
             split_narrow_rows(b)
+            hold_short_rows(b)
             block_sums(b.program)
         commit.write()
         if b.threads:

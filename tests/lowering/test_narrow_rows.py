@@ -8,9 +8,9 @@ import pytest
 import ltensor as theano
 import ltensor.tensor as T
 from ltensor.lowering.program import If, Loop
-from ltensor.lowering.rewrites.narrow_rows import NARROW
+from ltensor.lowering.rewrites.held_rows import HELD
 
-SHAPES = [(n, m) for n in (0, 1, 9, 70) for m in (1, 2, 3, NARROW, NARROW + 1, 40)]
+SHAPES = [(n, m) for n in (0, 1, 9, 70) for m in (1, 2, 3, 5, 8, 9, HELD, HELD + 1, 40)]
 REDUCTIONS = {
     "sum": (lambda m, x: m.sum(x, axis=1), 1e-6),
     "largest": (lambda m, x: m.max(x, axis=1), 0),
@@ -26,6 +26,11 @@ REDUCTIONS = {
 
 def branches(f) -> list[If]:
     return [e for e in f._linked.lowered.program.root.body if isinstance(e, If)]
+
+
+def inner_loops(f) -> list[Loop]:
+    outer = [e for e in f._linked.lowered.program.root.body if isinstance(e, Loop)]
+    return [e for loop in outer for e in loop.body.body if isinstance(e, Loop)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -44,7 +49,7 @@ def test_rows_of_any_length(name: str, dtype: str) -> None:
             np.testing.assert_allclose(f(given), want, rtol=tolerance or 1e-7, atol=tolerance)
 
 
-@pytest.mark.parametrize("columns", [2, NARROW, 30])
+@pytest.mark.parametrize("columns", [2, 7, HELD, 30])
 @pytest.mark.parametrize("name", ["largest", "argmax", "argmin", "sum"])
 def test_nan_is_found_in_either_nest(name: str, columns: int) -> None:
     function, _ = REDUCTIONS[name]
@@ -66,27 +71,19 @@ def test_empty_rows() -> None:
 
 def test_a_known_length_needs_no_branch() -> None:
     x = T.matrix("x", dtype="float64")
-    for columns in (3, NARROW + 1):
+    for columns in (3, HELD + 1):
         value = T.stack([x[:, 0] * k for k in range(columns)], axis=1)
         f = theano.function([x], T.specify_shape(value, (x.shape[0], columns)).max(axis=1))
         assert not branches(f)
     v = T.vector("v", dtype="float64")
-    f = theano.function([v], (v.dimshuffle(0, "x") * np.arange(1.0, 4.0)).sum(axis=1))
-    assert not branches(f)
-    inner = [
-        e for o in f._linked.lowered.program.root.body if isinstance(o, Loop) for e in o.body.body
-    ]
-    assert not any(isinstance(e, Loop) and e.kind == "vector" for e in inner)
-    np.testing.assert_allclose(f(np.arange(5.0)), 6 * np.arange(5.0))
-
-
-def test_rows_that_others_share_stay_as_they_are() -> None:
-    """Where loops over the same rows have been joined nothing is written twice."""
-    x = T.matrix("x", dtype="float64")
-    f = theano.function([x], T.exp(x) / T.exp(x).sum(axis=1, keepdims=True))
-    assert not branches(f)
-    a = np.random.default_rng(2).standard_normal((20, 3))
-    np.testing.assert_allclose(f(a), np.exp(a) / np.exp(a).sum(1, keepdims=True), rtol=1e-14)
+    for length, held in ((2, 0), (3, 4), (9, 16)):
+        numbers = np.arange(1.0, length + 1)
+        f = theano.function([v], (v.dimshuffle(0, "x") * numbers).sum(axis=1))
+        assert not branches(f)
+        (inner,) = inner_loops(f)
+        assert (inner.kind == "serial") == (held == 0)
+        assert inner.held == held
+        np.testing.assert_allclose(f(np.arange(5.0)), numbers.sum() * np.arange(5.0))
 
 
 def test_threads_share_both_nests() -> None:

@@ -7,6 +7,13 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
+from ltensor.lowering import whole
+
+
+@pytest.fixture(autouse=True)
+def only_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted is the form for long rows."""
+    monkeypatch.setattr(whole, "hold_short_rows", lambda b: None)
 
 
 def text(f) -> str:

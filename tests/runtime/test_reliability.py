@@ -478,3 +478,29 @@ def test_tight_limits_of_memory(room: int) -> None:
     done = run(_LIMITED, str(room), LTENSOR_NUM_THREADS="1", LTENSOR_CACHE="0")
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == ["call", "update", "compile"]
+
+
+@pytest.mark.parametrize("steps", [20, 60])
+def test_many_sizes_that_are_sums_of_others(steps: int) -> None:
+    """LLVM ended the process: it ran out of registers while it computed sizes again."""
+    code = f"""
+import numpy as np
+import ltensor as theano, ltensor.tensor as T
+x, y = T.dvectors("xy")
+h, n = x, T.iscalar("n")
+sizes = [n]
+for _ in range({steps}):
+    h = T.concatenate([h, T.tanh(h[-2:] * y[:2])])
+    sizes.append(sizes[-1] + T.minimum(sizes[-1], 2))
+f = theano.function([x, y, n], [h, T.grad(h.sum(), x), sum(sizes)])
+a, b = np.array([0.5, -1.0, 2.0]), np.array([1.5, -0.5])
+want = a
+for _ in range({steps}):
+    want = np.concatenate([want, np.tanh(want[-2:] * b)])
+h, g, total = f(a, b, 3)
+np.testing.assert_allclose(h, want, rtol=1e-12)
+assert g.shape == (3,) and total == sum(3 + 2 * k for k in range({steps} + 1))
+print("good")
+"""
+    done = run(code)
+    assert done.stdout.strip() == "good", done.stderr

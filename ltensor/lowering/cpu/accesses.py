@@ -77,7 +77,7 @@ class Accesses(Operands):
         dtype = value.attr
         align = 8 if dtype == "ptr" else dt.item_size(dtype)
         analysis = self.analysis
-        if analysis is None:
+        if analysis is None or analysis.is_single(value):
             register = self.scalar(stored_value)
             if dtype == "bool":
                 register = self.put(f"zext i1 {register} to i8")

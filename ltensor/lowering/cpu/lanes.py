@@ -102,7 +102,7 @@ class LaneAnalysis:
                 self.unroll = max(1, self.unroll * max(functions) // widest)
                 widest = max(functions)
         self.lanes = max(2, vector_bytes // max(widest, 2))
-        self.lanes = min(self.lanes, 32)
+        self.lanes = loop.held or min(self.lanes, 32)
         if any(isinstance(e, Loop) and any(not c.combine for c in e.carries) for e in entries):
             # a recurrence inside: several registers per value hide the latency of its steps
             copies = 2 * self.unroll if work <= _TINY_BODY else self.unroll
@@ -126,6 +126,8 @@ class LaneAnalysis:
                             varying.add(c.phi)
                             changed = True
                         varying.add(c.result)
+            elif entry.op == "across":
+                continue  # one value for all lanes
             elif entry.dtype != "void" and any(a in varying for a in entry.args):
                 varying.add(entry)
         return changed
@@ -161,6 +163,11 @@ class LaneAnalysis:
         self._strides[value] = result
         return result
 
+    def is_single(self, access: Value) -> bool:
+        """Whether a store of a row that is one step is of one element, not of one for each lane."""
+        values = access.args[1:]
+        return bool(self.loop.held) and not any(v in self.varying for v in values)
+
     def whole(self, offset: Value) -> bool:
         """Whether whole vectors, maybe shuffled, hold the elements at ``offset``."""
         stride = self.stride(offset)
@@ -178,6 +185,8 @@ class LaneAnalysis:
             assert isinstance(entry, Value)
             if entry.op in ("load", "store"):
                 offset = entry.args[1]
+                if self.is_single(entry):
+                    continue
                 if offset in self.varying:
                     if self.whole(offset):
                         self._want_base(offset)
@@ -187,6 +196,9 @@ class LaneAnalysis:
                     self._want(entry.args[2])
                     if offset not in self.varying:
                         self._want(offset)
+                continue
+            if entry.op == "across":
+                self._want(entry.args[0])
                 continue
             if entry.op == "prefetch":
                 self._want_base(entry.args[1])

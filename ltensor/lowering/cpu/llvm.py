@@ -20,6 +20,9 @@ from ltensor.lowering.rewrites.twins import find as find_twins
 
 #: floats that a loop carries in registers with nothing said about where they are afterwards
 MOST_HELD = 8
+#: integer operations that follow from each other before the result is taken through memory; and in
+#: a loop, where that could be felt
+MOST_LINKS, MOST_LINKS_INSIDE = 4, 16
 
 
 class Renderer(VectorLoops, Storage, Checks):
@@ -41,6 +44,8 @@ class Renderer(VectorLoops, Storage, Checks):
         #: loops that threads may share
         self.shared = {shared.loop: shared for shared in program.shared_loops}
         self.shared_words = 0
+        #: how many operations on integers a value follows from
+        self._links: dict[Value, int] = {}
 
     # ------------------------------------------------------------------ whole
 
@@ -107,7 +112,26 @@ class Renderer(VectorLoops, Storage, Checks):
                 self.vectors[value] = self.compute(value, args, self.lanes)
             return
         self.registers[value] = self.compute(value, [self.scalar(a) for a in value.args], 1)
+        if value.dtype in ("int32", "uint32", "int64", "uint64"):
+            self._cut_chain(value)
         self.after_uniform(value)
+
+    def _cut_chain(self, value: Value) -> None:
+        """Take an integer that is made of sums of sums through memory.
+
+        LLVM's allocator computes a sum again where a register for it is missing, from operands that
+        it computes again; with twenty sizes that are sums of others it gives up, and ends the
+        process ("ran out of registers"). What was loaded is not computed again.
+        """
+        links = max((self._links.get(a, 0) for a in value.args), default=0)
+        links += value.op in ("add", "sub", "mul")
+        if links > (MOST_LINKS_INSIDE if self.depth else MOST_LINKS):
+            kind, place = scalar_type(value.dtype), f"%far{len(self.allocas)}"
+            self.allocas.append(f"  {place} = alloca {kind}")
+            self.line(f"store volatile {kind} {self.registers[value]}, ptr {place}")
+            self.registers[value] = self.put(f"load volatile {kind}, ptr {place}")
+            links = 0
+        self._links[value] = links
 
     # ------------------------------------------------------------------ loops
 

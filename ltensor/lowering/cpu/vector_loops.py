@@ -5,7 +5,7 @@ from __future__ import annotations
 from ltensor.lowering.cpu.accesses import Accesses
 from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import lanes_type, literal, scalar_type
-from ltensor.lowering.program import Carry, Loop
+from ltensor.lowering.program import Loop, Value
 from ltensor.lowering.rewrites import streams
 
 
@@ -15,11 +15,14 @@ class VectorLoops(Accesses):
     def render_vector_loop(
         self, loop: Loop, analysis: LaneAnalysis, begin: str, extent: str
     ) -> None:
-        """Whole vectors, then a masked tail."""
+        """Whole vectors, then a masked tail; a row that is held is one masked vector."""
         self.analysis, self.lanes = analysis, analysis.lanes
         self.vectors, self.bases = {}, {}
         for value in analysis.outer_splats:
             self.vectors[value] = self.splat(value.dtype, self.scalar(value))
+        if loop.held:
+            self._held_row(loop, extent)
+            return
         outer = dict(self.vectors)
         unroll = analysis.unroll if loop.carries else 1
         step = self.lanes * unroll
@@ -33,7 +36,9 @@ class VectorLoops(Accesses):
         stores, large = self._past_cache(loop, analysis)
         if large:
             self.past_cache = streams.aligned(self, stores, self.lanes, begin, large)
-        accumulators = [[self._start(c, k) for k in range(unroll)] for c in loop.carries]
+        accumulators = [
+            [self._neutral(c.combine, c.init) for k in range(unroll)] for c in loop.carries
+        ]
         accumulators = self._vector_part(loop, begin, whole, step, accumulators, masked=False)
         if large and not self.depth:
             streams.fence(self, self.past_cache)
@@ -58,6 +63,36 @@ class VectorLoops(Accesses):
         self.analysis, self.lanes, self.mask = None, 1, None
         self.vectors, self.bases = {}, {}
 
+    def _held_row(self, loop: Loop, extent: str) -> None:
+        """The only step of a row: without a branch, also if the row is empty."""
+        analysis = self.analysis
+        assert analysis is not None
+        self.bases[loop.index] = "0"
+        self.mask = self._lanes_before(extent, "0")
+        if loop.index in analysis.need_vector:
+            iota = ", ".join(f"i64 {k}" for k in range(self.lanes))
+            self.vectors[loop.index] = f"<{iota}>"
+        self.render_scope(loop.body)
+        assert loop.steps is not None
+        self.registers[loop.steps] = extent
+        self.analysis, self.lanes, self.mask = None, 1, None
+        self.vectors, self.bases = {}, {}
+
+    def do_across(self, value: Value) -> None:
+        """A reduction of the lanes that a row has."""
+        element, init = value.args
+        how, dtype = value.attr, value.dtype
+        neutral = self._neutral(how, init)
+        kind, flags = lanes_type(dtype, self.lanes), lanes_type("bool", self.lanes)
+        picked = self.put(
+            f"select {flags} {self.mask}, {kind} {self.vector(element)}, {kind} {neutral}"
+        )
+        register = self._horizontal(how, dtype, picked)
+        if how in ("add", "mul"):
+            register = self.combine(how, dtype, self.scalar(init), register, 1)
+        self.registers[value] = register
+        self.after_uniform(value)
+
     def _past_cache(self, loop: Loop, analysis: LaneAnalysis) -> tuple[list[streams.Store], str]:
         """The stores of a loop that may pass the cache, and whether its results are large."""
         if self.depth:
@@ -67,14 +102,13 @@ class VectorLoops(Accesses):
             return [], ""
         return stores, streams.large_vector(self, stores, self.scalar(loop.extent))
 
-    def _start(self, carry: Carry, number: int) -> str:
-        if carry.combine in ("add", "mul"):
-            neutral = 0 if carry.combine == "add" else 1
-            return f"splat ({scalar_type(carry.phi.dtype)} {literal(neutral, carry.phi.dtype)})"
+    def _neutral(self, how: str | None, init: Value) -> str:
+        """What changes no result of a reduction from ``init`` on, in all lanes."""
+        if how in ("add", "mul"):
+            neutral = 0 if how == "add" else 1
+            return f"splat ({scalar_type(init.dtype)} {literal(neutral, init.dtype)})"
         return (
-            self.vector(carry.init)
-            if carry.init.op == "const"
-            else self.splat(carry.phi.dtype, self.scalar(carry.init))
+            self.vector(init) if init.op == "const" else self.splat(init.dtype, self.scalar(init))
         )
 
     def _vector_part(

@@ -1,6 +1,6 @@
 """Reductions along rows of a few elements, which lanes along the row would spend on their tails.
 
-A reduction over the last axis runs in lanes along the row. Of a row of three or eight elements
+A reduction over the last axis runs in lanes along the row. Of a row of two or three elements
 that is one masked vector, several accumulators and their sum, ten times what adding the elements
 takes. So such a nest exists twice, and the length of the rows chooses: narrow ones are reduced
 element by element, which the processor does for several rows at once; if elements are functions,
@@ -13,9 +13,10 @@ from ltensor.lowering.builder import Builder
 from ltensor.lowering.program import EFFECTS, Carry, If, Loop, Scope, Value, new_loop
 from ltensor.lowering.rewrites.loop_edits import copy_value, deepen
 
-#: elements of the longest row that is narrow; `ltensor.ops.extrema` has another limit, for its
-#: nests in lanes of rows take less per element
-NARROW = 8
+#: elements of the longest row that is narrow, and of one whose elements are functions; longer ones
+#: are a single step (`held_rows`). `ltensor.ops.extrema` has another limit, for its nests in lanes
+#: of rows take less per element
+NARROW, NARROW_FUNCTIONS = 2, 4
 
 
 def split_narrow_rows(b: Builder) -> None:
@@ -39,7 +40,7 @@ def _reduction(loop: Loop) -> Loop | None:
     along = inner[0]
     if along.kind != "vector" or not along.carries or along.stop is not None:
         return None
-    if any(c.combine is None for c in along.carries) or _is_long(along.extent):
+    if any(c.combine is None for c in along.carries) or _is_long(along):
         return None
     if along.extent.op != "const" and loop.body.contains(along.extent.scope):
         return None
@@ -54,8 +55,16 @@ def _is_plain(value: Value) -> bool:
     return value.op in ("load", "store") or value.op not in EFFECTS
 
 
-def _is_long(extent: Value) -> bool:
-    return bool(extent.op == "const" and extent.attr > NARROW)
+def _is_long(along: Loop) -> bool:
+    return bool(along.extent.op == "const" and along.extent.attr > _limit(along))
+
+
+def _limit(along: Loop) -> int:
+    return NARROW_FUNCTIONS if _has_functions(along) else NARROW
+
+
+def _has_functions(along: Loop) -> bool:
+    return any(isinstance(e, Value) and e.op == "math" for e in along.body.body)
 
 
 def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
@@ -64,7 +73,7 @@ def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
         root.body[place] = _narrow(b, root, loop, along)
         deepen(root)
         return
-    condition = Value("cmp", "bool", (along.extent, b.const(NARROW)), "le", root, b)
+    condition = Value("cmp", "bool", (along.extent, b.const(_limit(along))), "le", root, b)
     branch = If(condition, Scope(root), Scope(root))
     branch.then.body.append(_narrow(b, branch.then, loop, along))
     branch.orelse.body.append(loop)
@@ -77,9 +86,8 @@ def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
 
 def _narrow(b: Builder, scope: Scope, loop: Loop, along: Loop) -> Loop:
     """The nest for narrow rows."""
-    calls = any(isinstance(e, Value) and e.op == "math" for e in along.body.body)
     names: dict[Value, Value] = {}
-    kind = "vector" if calls else "serial"
+    kind = "vector" if _has_functions(along) else "serial"
     made = new_loop(scope, loop.extent, kind, b, parallel=True, label=loop.label, cost=loop.cost)
     names[loop.index] = made.index
     for entry in loop.body.body:

@@ -8,7 +8,7 @@ runs once are considered: in a loop over steps the call could cost more than the
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ class _Description:
         """Describe a loop; False if it must stay in its place."""
         if loop.stop is not None:
             return False
-        self.words.append((loop.kind, self.use(loop.extent)))
+        self.words.append((loop.kind, loop.held, self.use(loop.extent)))
         self.words += [(c.combine, c.phi.dtype, self.use(c.init)) for c in loop.carries]
         self.define(loop.index, *(c.phi for c in loop.carries))
         if not self.scope(loop.body):
@@ -103,8 +103,8 @@ class _Description:
 def find(program: Program) -> dict[Loop, Twin]:
     """The nests of a program that have an equal, by their outermost loops."""
     alike: dict[Hashable, list[tuple[Loop, list[Value]]]] = {}
-    for entry in program.root.body:
-        if isinstance(entry, Loop) and not entry.carries:
+    for entry in _once(program.root):
+        if not entry.carries:
             description = _Description()
             if description.loop(entry):
                 key = tuple(description.words)
@@ -114,6 +114,16 @@ def find(program: Program) -> dict[Loop, Twin]:
         for loop, given in group:
             found[loop] = Twin(f"nest{number}", given)
     return found
+
+
+def _once(scope: Scope) -> Iterator[Loop]:
+    """The nests that a call of the compiled function runs once at most."""
+    for entry in scope.body:
+        if isinstance(entry, Loop):
+            yield entry
+        elif isinstance(entry, If):
+            yield from _once(entry.then)
+            yield from _once(entry.orelse)
 
 
 def render_twin(renderer: Renderer, loop: Loop, twin: Twin) -> None:
