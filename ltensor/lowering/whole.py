@@ -28,6 +28,7 @@ from ltensor.lowering.rewrites.liveness import share_blocks
 from ltensor.lowering.rewrites.narrow_rows import split_narrow_rows
 from ltensor.lowering.rewrites.prefetch import prefetch_rows
 from ltensor.lowering.rewrites.row_blocks import join_row_loops
+from ltensor.lowering.rewrites.small_reductions import lanes_of_results
 from ltensor.lowering.rewrites.turned import turn_operands
 
 #: words of a random state buffer
@@ -173,6 +174,7 @@ class WholeFunction:
             sweep_columns(b)
             join_row_loops(b.program)
             turn_operands(b)
+            lanes_of_results(b)
             split_narrow_rows(b)
             hold_short_rows(b)
             block_sums(b.program)

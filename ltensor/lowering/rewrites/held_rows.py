@@ -12,9 +12,8 @@ from collections.abc import Hashable, Iterator
 
 from ltensor.ir.dtypes import item_size
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.cpu.lanes import SERIAL_ONLY
 from ltensor.lowering.program import EFFECTS, If, Loop, Scope, Value, new_loop, walk
-from ltensor.lowering.rewrites.loop_edits import deepen
+from ltensor.lowering.rewrites.loop_edits import deepen, is_plain
 
 #: elements of the longest row that is held: a register of float32, two of float64 with AVX-512
 HELD = 16
@@ -73,7 +72,7 @@ def _length(loop: Loop) -> Value | None:
     if extent.op != "const" and loop.body.contains(extent.scope):
         return None
     for entry in loop.body.body:
-        if not (_along(entry, extent) if isinstance(entry, Loop) else _is_plain(entry)):
+        if not (_along(entry, extent) if isinstance(entry, Loop) else _is_fit(entry)):
             return None
     return extent
 
@@ -85,13 +84,11 @@ def _along(row: Loop, extent: Value) -> bool:
     )
     carries = all(c.combine is not None for c in row.carries)
     plain = row.kind == "vector" and row.stop is None and carries
-    return plain and same and all(map(_is_plain, row.body.body))
+    return plain and same and all(map(_is_fit, row.body.body))
 
 
-def _is_plain(entry: object) -> bool:
-    if not isinstance(entry, Value) or entry.op in SERIAL_ONLY:
-        return False
-    return entry.op in ("load", "store", "guard") or entry.op not in EFFECTS
+def _is_fit(entry: object) -> bool:
+    return is_plain(entry) or (isinstance(entry, Value) and entry.op == "guard")
 
 
 class _Step:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ltensor.lowering.program import If, Loop, Scope, Value, walk
+from ltensor.lowering.cpu.lanes import SERIAL_ONLY
+from ltensor.lowering.program import EFFECTS, If, Loop, Scope, Value, walk
 
 
 def shift(loop: Loop, begin: Value, extent: Value) -> None:
@@ -35,6 +36,13 @@ def deepen(scope: Scope) -> None:
             for side in (entry.then, entry.orelse):
                 side.depth = scope.depth + 1
                 deepen(side)
+
+
+def is_plain(entry: object) -> bool:
+    """Whether an entry computes, reads or writes elements, in any lane."""
+    if not isinstance(entry, Value) or entry.op in SERIAL_ONLY:
+        return False
+    return entry.op in ("load", "store") or entry.op not in EFFECTS
 
 
 def copy_value(value: Value, scope: Scope, names: dict[Value, Value]) -> None:

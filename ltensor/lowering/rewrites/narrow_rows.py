@@ -10,8 +10,8 @@ the lanes are rows.
 from __future__ import annotations
 
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import EFFECTS, Carry, If, Loop, Scope, Value, new_loop
-from ltensor.lowering.rewrites.loop_edits import copy_value, deepen
+from ltensor.lowering.program import Carry, If, Loop, Scope, Value, new_loop
+from ltensor.lowering.rewrites.loop_edits import copy_value, deepen, is_plain
 
 #: elements of the longest row that is narrow, and of one whose elements are functions; longer ones
 #: are a single step (`held_rows`). `ltensor.ops.extrema` has another limit, for its nests in lanes
@@ -44,15 +44,9 @@ def _reduction(loop: Loop) -> Loop | None:
         return None
     if along.extent.op != "const" and loop.body.contains(along.extent.scope):
         return None
-    plain = all(
-        isinstance(e, Value) and (e.op == "load" or e.op not in EFFECTS) for e in along.body.body
-    )
-    values = [e for e in loop.body.body if isinstance(e, Value)]
-    return along if plain and all(_is_plain(v) for v in values) else None
-
-
-def _is_plain(value: Value) -> bool:
-    return value.op in ("load", "store") or value.op not in EFFECTS
+    if not all(is_plain(e) and e.op != "store" for e in along.body.body):
+        return None
+    return along if all(is_plain(e) for e in loop.body.body if e is not along) else None
 
 
 def _is_long(along: Loop) -> bool:
