@@ -21,6 +21,9 @@ from ltensor.ops.opdef import Declaration, DeclaredOp, Sample, declare, new_tens
 from ltensor.ops.samples import draw
 from ltensor.ops.shape import dimshuffle
 
+#: elements of the longest row whose logarithm is worth a loop of its own
+NARROW = 64
+
 
 def as_rows(x: Any) -> Variable:
     """``x`` as a matrix of rows; a vector becomes one row.
@@ -247,10 +250,35 @@ class LogSoftmax(_RowOp):
 
     def lower(self, k: Any) -> None:
         b, x, y = k.b, k.operand(0), k.output(0)
+        if b.threads and b.scope is b.root:
+            with b.if_(b.le(x.dims[1], NARROW)):
+                self._lower_apart(k, x, y)
+            with b.else_():
+                self._lower_rows(k, x, y)
+        else:
+            self._lower_rows(k, x, y)
+
+    def _lower_rows(self, k: Any, x: Any, y: Any) -> None:
+        b = k.b
         with rows(k, x) as row:
             top = row.largest(lambda j: row.load(x, j))
             total = row.total(lambda j: b.exp(b.sub(row.load(x, j), top)))
             rest = b.log(total)
+            row.each(lambda j: row.store(y, j, b.sub(b.sub(row.load(x, j), top), rest)))
+
+    def _lower_apart(self, k: Any, x: Any, y: Any) -> None:
+        """Of narrow rows: the logarithms are apart, each would take longer than its row."""
+        b, wide = k.b, dt.work_dtype(x.dtype)
+        tops, logs = (b.temporary(wide, x.dims[:1]) for _ in range(2))
+        with rows(k, x) as row:
+            top = row.largest(lambda j: row.load(x, j))
+            total = row.total(lambda j: b.exp(b.sub(row.load(x, j), top)))
+            b.store(tops, [row.row], top)
+            b.store(logs, [row.row], total)
+        with b.loop(x.dims[0], kind="vector", parallel=True, label="LogSoftmax") as loop:
+            b.store(logs, [loop.index], b.log(b.load(logs, [loop.index])))
+        with rows(k, x) as row:
+            top, rest = b.load(tops, [row.row]), b.load(logs, [row.row])
             row.each(lambda j: row.store(y, j, b.sub(b.sub(row.load(x, j), top), rest)))
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
