@@ -347,6 +347,12 @@ class CompiledFunction(NativeCallable):
                 theirs.set(mine.get())
         return made
 
+    def hold(self, defaults: list[Container | None]) -> None:
+        """Take other containers for those of the defaults."""
+        if any(new is not old for new, old in zip(defaults, self.defaults, strict=True)):
+            self.defaults = defaults
+            self._go_native()
+
     def __copy__(self) -> CompiledFunction:
         return self.copy()
 

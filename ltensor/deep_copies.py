@@ -46,8 +46,7 @@ def deep_copy(function: Any, memo: dict[int, Any]) -> Any:
     Pickler(file, pickle.HIGHEST_PROTOCOL).dump(function)
     file.seek(0)
     made = Unpickler(file).load()
-    for mine, its in zip(function.defaults, made.defaults, strict=True):
-        if mine is not None and its is not None:
-            # other functions may have the same container
-            memo.setdefault(id(mine), its)
+    # other functions may have the same containers, and may have been copied before
+    pairs = zip(function.defaults, made.defaults, strict=True)
+    made.hold([None if its is None else memo.setdefault(id(mine), its) for mine, its in pairs])
     return made

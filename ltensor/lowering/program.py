@@ -42,6 +42,24 @@ EFFECTS = frozenset(
         "store",
     )
 )
+#: what runs in one lane only
+SERIAL_ONLY = frozenset(
+    (
+        "call",
+        "call_pointer",
+        "check",
+        "check_flag",
+        "memcpy",
+        "ensure",
+        "grow",
+        "slot",
+        "remembered",
+        "alloc_output",
+        "adopt_output",
+        "ptradd",
+        "local",
+    )
+)
 
 
 class Value:

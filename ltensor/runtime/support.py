@@ -83,7 +83,8 @@ SCALAR_DTYPES = (
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
 
-#: attributes of functions that run when something is wrong: LLVM takes half the time for them
+#: attributes of functions that run when something is wrong, or take far longer than their own
+#: code does: LLVM takes half the time for them
 SELDOM = "cold nounwind noinline optnone"
 
 _MESSAGES = {

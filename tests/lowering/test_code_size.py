@@ -101,6 +101,22 @@ def test_equal_reductions_over_inner_axes() -> None:
         np.testing.assert_allclose(got, np.sqrt(m.sum(1) * 2.5 + 1.5))
 
 
+def test_equal_nests_of_many_dimensions() -> None:
+    """Offsets that are sums of so many terms go through memory, that of the nest's function."""
+    rank = 20
+    kinds = [T.TensorType("float64", [False] * rank), T.TensorType("float64", [True, False] * 10)]
+    x, y, u, v = (kind() for kind in kinds * 2)
+    f = ltensor.function([x, y, u, v], [x + y, u + v])
+    assert text_of(f).count("call void @nest0(") == 2
+    shapes = [[2 if k % 3 == 0 else 1 for k in range(rank)]]
+    shapes.append([1 if k % 2 == 0 else size for k, size in enumerate(shapes[0])])
+    rng = np.random.default_rng(0)
+    a, b, c, d = (rng.standard_normal(shape) for shape in shapes * 2)
+    first, second = f(a, b, c, d)
+    np.testing.assert_array_equal(first, a + b)
+    np.testing.assert_array_equal(second, c + d)
+
+
 @pytest.mark.parametrize(("size", "masked"), [(64, False), (61, True), (3, True), (0, False)])
 def test_sizes_that_are_known_need_no_tail(size: int, masked: bool) -> None:
     x = T.dvector("x")

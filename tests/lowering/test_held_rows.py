@@ -9,7 +9,7 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering.cpu import chunks, thread_pool
+from ltensor.lowering.cpu import chunks, jit, thread_pool
 from ltensor.lowering.program import Loop, Value, walk
 from ltensor.lowering.rewrites import parallel
 from ltensor.lowering.rewrites.held_rows import HELD
@@ -121,3 +121,17 @@ def test_a_label_out_of_range_is_still_found() -> None:
     np.testing.assert_allclose(f(a, labels), want, rtol=1e-12)
     with pytest.raises((IndexError, ValueError)):
         f(a, np.array([0, 9, 3, 10, 5, 6]))
+
+
+def test_threads_share_blocks_of_rows_with_labels() -> None:
+    """All forms of the nest have the same guard."""
+    z, y, v = T.dmatrix("z"), T.lvector("y"), T.dvector("v")
+    picked = (T.nnet.softmax(z) * v[y].dimshuffle(0, "x")).sum(axis=1, keepdims=True)
+    with theano.config.change_flags(num_threads=2):
+        f = theano.function([z, y, v], picked * z)
+    program = f._linked.lowered.program
+    guards = [e for e in walk(program.shared_loops[0].loop.body) if getattr(e, "op", "") == "guard"]
+    assert len(guards) == 3
+    text = chunks.render_chunk(program, 0, jit.host().vector_bytes, jit.host().has_fma)
+    assert jit.object_code(text)
+    thread_pool.words()  # the limit of the environment again

@@ -318,6 +318,34 @@ def test_fork_while_another_thread_drops_code() -> None:
         thread.join()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_forks_by_several_threads_let_go_of_their_own_locks() -> None:
+    """In a process of its own: what went wrong left locks taken for ever."""
+    code = """
+import os, sys, threading
+from ltensor.lowering.cpu import machine
+machine.llvm()
+sys.setswitchinterval(1e-6)
+errors = []
+sys.unraisablehook = lambda found: errors.append(found.exc_value)
+def forks():
+    for _ in range(100):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+threads = [threading.Thread(target=forks, daemon=True) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(30)
+alive = any(thread.is_alive() for thread in threads)
+os._exit(int(alive or bool(errors) or not machine.lock.acquire(timeout=5)))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
+
+
 def test_spawned_process_makes_the_same_object() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(jit.object_code, (adder(5),)) == jit.object_code(adder(5))

@@ -11,10 +11,10 @@ import pytest
 
 import ltensor
 import ltensor.tensor as T
-from ltensor.lowering.cpu import chunks, thread_pool
+from ltensor.lowering.cpu import chunks, streams, thread_pool
 from ltensor.lowering.cpu.chunks import render_chunk
 from ltensor.lowering.cpu.jit import host
-from ltensor.lowering.rewrites import parallel, streams
+from ltensor.lowering.rewrites import parallel
 
 pytestmark = pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64"), reason="x86 only"

@@ -92,8 +92,9 @@ def render_ready(renderer: Renderer, shared: SharedLoop) -> None:
 
 
 def _flags(shared: SharedLoop) -> list[int]:
-    """The guards of the body."""
-    return [e.attr for e in walk(shared.loop.body) if isinstance(e, Value) and e.op == "guard"]
+    """The guards of the body, each once: all forms of a nest along rows have the same."""
+    guards = (e for e in walk(shared.loop.body) if isinstance(e, Value) and e.op == "guard")
+    return list(dict.fromkeys(guard.attr for guard in guards))
 
 
 class ChunkRenderer(Renderer):

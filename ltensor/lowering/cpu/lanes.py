@@ -4,26 +4,8 @@ from __future__ import annotations
 
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.cpu import strided
-from ltensor.lowering.program import If, Loop, Scope, Value, walk
+from ltensor.lowering.program import SERIAL_ONLY, If, Loop, Scope, Value, walk
 
-#: what runs in one lane only
-SERIAL_ONLY = frozenset(
-    (
-        "call",
-        "call_pointer",
-        "check",
-        "check_flag",
-        "memcpy",
-        "ensure",
-        "grow",
-        "slot",
-        "remembered",
-        "alloc_output",
-        "adopt_output",
-        "ptradd",
-        "local",
-    )
-)
 #: a reduction this short runs several independent accumulators, hiding the latency of its sum
 _SHORT_BODY = 14
 #: a recurrence this short needs eight registers to keep two units busy through its latency

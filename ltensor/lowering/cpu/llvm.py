@@ -7,19 +7,17 @@ optimization pass is needed afterwards: the builder has shared and hoisted value
 
 from __future__ import annotations
 
-from ltensor.lowering.cpu import block_pool, thread_pool
+from ltensor.lowering.cpu import block_pool, streams, thread_pool
 from ltensor.lowering.cpu.checks import Checks
-from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.cpu.storage import Storage
 from ltensor.lowering.cpu.vector_loops import VectorLoops
 from ltensor.lowering.llvm_text import lanes_type, memory_type, scalar_type
 from ltensor.lowering.program import GUARD_WORDS, Carry, Loop, Program, Value
-from ltensor.lowering.rewrites import streams
-from ltensor.lowering.rewrites.twins import Twin, render_twin
+from ltensor.lowering.rewrites.twins import Twin
 from ltensor.lowering.rewrites.twins import find as find_twins
 
 #: floats that a loop carries in registers with nothing said about where they are afterwards
-MOST_HELD = 8
+MOST_CARRIED = 8
 #: integer operations that follow from each other before the result is taken through memory; and in
 #: a loop, where that could be felt
 MOST_LINKS, MOST_LINKS_INSIDE = 4, 16
@@ -147,11 +145,13 @@ class Renderer(VectorLoops, Storage, Checks):
     def render_steps(self, loop: Loop, begin: str = "0", end: str | None = None) -> None:
         """The steps of a loop from ``begin`` to ``end``, else to its extent, in lanes if it may."""
         if end is None and loop in self.twins:
+            from ltensor.lowering.cpu.nest_renderer import render_twin
+
             render_twin(self, loop, self.twins[loop])
             return
         end = self.scalar(loop.extent) if end is None else end
         if loop.kind == "vector" and self.analysis is None:
-            analysis = LaneAnalysis(loop, self.vector_bytes)
+            analysis = self.lane_analysis(loop)
             if analysis.lanes > 1:
                 self.render_vector_loop(loop, analysis, begin, end)
                 return
@@ -234,10 +234,10 @@ class Renderer(VectorLoops, Storage, Checks):
         A call further on has all vector registers saved, and LLVM's allocator would do that for
         such values in every step of the loop.
         """
-        if len(carries) <= MOST_HELD:
+        if len(carries) <= MOST_CARRIED:
             return
         for c in carries:
-            kind, place = memory_type(c.phi.dtype), f"%held{len(self.allocas)}"
+            kind, place = memory_type(c.phi.dtype), f"%carried{len(self.allocas)}"
             self.allocas.append(f"  {place} = alloca {kind}")
             self.line(f"store volatile {kind} {self.registers[c.result]}, ptr {place}")
             self.registers[c.result] = self.put(f"load volatile {kind}, ptr {place}")

@@ -48,8 +48,8 @@ class Host:
 lock = threading.RLock()
 
 
-#: the locks that a fork under way holds
-_held: list[Any] = []
+#: the locks that a fork under way has taken
+_taken: list[Any] = []
 
 
 def _before_fork() -> None:
@@ -58,12 +58,15 @@ def _before_fork() -> None:
     for one in (lock, getattr(library, "_lock", None)):
         if one is not None:
             one.__enter__()
-            _held.append(one)
+            _taken.append(one)
 
 
 def _after_fork() -> None:
-    while _held:
-        _held.pop().__exit__(None, None, None)
+    # the list is emptied before any is let go: another thread that waits to fork then fills it anew
+    mine = _taken[::-1]
+    _taken.clear()
+    for one in mine:
+        one.__exit__(None, None, None)
 
 
 if hasattr(os, "register_at_fork"):

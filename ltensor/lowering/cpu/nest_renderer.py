@@ -5,8 +5,9 @@ from __future__ import annotations
 from ltensor.lowering.cpu.llvm import Renderer
 from ltensor.lowering.llvm_text import lanes_type, scalar_type
 from ltensor.lowering.program import Loop, Program, Value
+from ltensor.lowering.rewrites.twins import Twin
 
-__all__ = ["NestRenderer"]
+__all__ = ["NestRenderer", "render_twin"]
 
 
 class NestRenderer(Renderer):
@@ -32,7 +33,8 @@ class NestRenderer(Renderer):
         given = self.given.items()
         parameters = ", ".join(f"{scalar_type(v.dtype)} {register}" for v, register in given)
         head = f"define internal void @{name}({parameters}) nounwind {{"
-        return "\n".join([head, "entry:", *self._head, *self.lines, "  ret void", "}"])
+        body = [*self.allocas, *self._head, *self.lines]
+        return "\n".join([head, "entry:", *body, "  ret void", "}"])
 
     def scalar(self, value: Value) -> str:
         """``value`` in a scalar register."""
@@ -52,3 +54,16 @@ class NestRenderer(Renderer):
             ]
             self._spread.add(name)
         return name
+
+
+def render_twin(renderer: Renderer, loop: Loop, twin: Twin) -> None:
+    """Call the function of a nest, which is written when the first one is met."""
+    if twin.name not in renderer.functions:
+        inner = NestRenderer(renderer.program, renderer.vector_bytes, renderer.fma, twin.given)
+        inner.declares, inner.uses = renderer.declares, renderer.uses
+        inner.functions = renderer.functions
+        renderer.functions[twin.name] = inner.text(twin.name, loop)
+    arguments = ", ".join(f"{scalar_type(v.dtype)} {renderer.scalar(v)}" for v in twin.given)
+    renderer.line(f"call void @{twin.name}({arguments})")
+    assert loop.steps is not None
+    renderer.registers[loop.steps] = renderer.scalar(loop.extent)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ltensor.lowering.cpu import streams
 from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import lanes_type, literal, scalar_type
 from ltensor.lowering.program import Loop, Program, Value
-from ltensor.lowering.rewrites import streams
 from ltensor.lowering.scope_text import ScopeText
 
 
@@ -33,10 +33,18 @@ class Operands(ScopeText):
         #: in a masked tail: how many lanes are left, in all lanes
         self.left: str | None = None
         self.analysis: LaneAnalysis | None = None
+        self._analyses: dict[Loop, LaneAnalysis] = {}
         self.allocas: list[str] = []
         self.dims_words = 1
         #: loops around what is being written
         self.depth = 0
+
+    def lane_analysis(self, loop: Loop) -> LaneAnalysis:
+        """What is to be known of a vector loop, found once."""
+        found = self._analyses.get(loop)
+        if found is None:
+            found = self._analyses[loop] = LaneAnalysis(loop, self.vector_bytes)
+        return found
 
     def vector(self, value: Value) -> str:
         """``value`` in all lanes."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ltensor.lowering.cpu import streams
 from ltensor.lowering.cpu.accesses import Accesses
 from ltensor.lowering.cpu.lanes import LaneAnalysis
 from ltensor.lowering.llvm_text import lanes_type, literal, scalar_type
 from ltensor.lowering.program import Loop, Value
-from ltensor.lowering.rewrites import streams
 
 
 class VectorLoops(Accesses):

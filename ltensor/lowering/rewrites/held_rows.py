@@ -82,7 +82,7 @@ def _along(row: Loop, extent: Value) -> bool:
     same = row.extent is extent or (
         row.extent.op == "const" and extent.op == "const" and row.extent.attr == extent.attr
     )
-    carries = all(c.combine is not None for c in row.carries)
+    carries = all(c.combine is not None and c.init.op == "const" for c in row.carries)
     plain = row.kind == "vector" and row.stop is None and carries
     return plain and same and all(map(_is_fit, row.body.body))
 

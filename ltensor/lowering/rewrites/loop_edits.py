@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ltensor.lowering.cpu.lanes import SERIAL_ONLY
-from ltensor.lowering.program import EFFECTS, If, Loop, Scope, Value, walk
+from ltensor.lowering.program import EFFECTS, SERIAL_ONLY, If, Loop, Scope, Value, walk
 
 
 def shift(loop: Loop, begin: Value, extent: Value) -> None:

@@ -22,7 +22,6 @@ from ltensor.lowering.program import (
     root_of,
     walk,
 )
-from ltensor.lowering.rewrites import streams
 from ltensor.lowering.rewrites.liveness import slots_by_number
 
 if TYPE_CHECKING:
@@ -198,9 +197,16 @@ def _shared(loop: Loop, uses: _Uses) -> SharedLoop | None:
             if value.op != "const":
                 live[value] = None
     # chunks of a large result are written as the whole would be
-    sizes = [loop.extent] if loop.kind == "vector" else streams.results(loop)
+    sizes = [loop.extent] if loop.kind == "vector" else _result_sizes(entries)
     live.update(dict.fromkeys(size for size in sizes if size.op != "const"))
     return SharedLoop(loop, list(live), private)
+
+
+def _result_sizes(entries: list[Any]) -> list[Value]:
+    """The sizes of the function's results that a nest writes."""
+    stores = [e for e in entries if isinstance(e, Value) and e.op == "store"]
+    places = dict.fromkeys(root_of(e.args[0]) for e in stores)
+    return [size for place in places if place.op == "alloc_output" for size in place.args]
 
 
 def _is_free(value: Value) -> bool:

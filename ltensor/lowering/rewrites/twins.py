@@ -10,14 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from ltensor.lowering.cpu.lanes import SERIAL_ONLY
-from ltensor.lowering.llvm_text import literal, scalar_type
-from ltensor.lowering.program import If, Loop, Program, Scope, Value
-
-if TYPE_CHECKING:
-    from ltensor.lowering.cpu.llvm import Renderer
+from ltensor.lowering.llvm_text import literal
+from ltensor.lowering.program import SERIAL_ONLY, If, Loop, Program, Scope, Value
 
 #: what ties a nest to its place: checks, allocations, calls, Python
 _TIED = (SERIAL_ONLY - {"ptradd"}) | {"guard", "frame", "table"}
@@ -124,19 +119,3 @@ def _once(scope: Scope) -> Iterator[Loop]:
         elif isinstance(entry, If):
             yield from _once(entry.then)
             yield from _once(entry.orelse)
-
-
-def render_twin(renderer: Renderer, loop: Loop, twin: Twin) -> None:
-    """Call the function of a nest, which is written when the first one is met."""
-    from ltensor.lowering.cpu.nest_renderer import NestRenderer
-
-    if twin.name not in renderer.functions:
-        inner = NestRenderer(renderer.program, renderer.vector_bytes, renderer.fma, twin.given)
-        inner.declares, inner.uses = renderer.declares, renderer.uses
-        inner.functions = renderer.functions
-        text = inner.text(twin.name, loop)
-        renderer.functions[twin.name] = text
-    arguments = ", ".join(f"{scalar_type(v.dtype)} {renderer.scalar(v)}" for v in twin.given)
-    renderer.line(f"call void @{twin.name}({arguments})")
-    assert loop.steps is not None
-    renderer.registers[loop.steps] = renderer.scalar(loop.extent)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ltensor.ir import dtypes as dt
 from ltensor.lowering.cpu.lanes import LaneAnalysis
-from ltensor.lowering.program import Loop, Value, root_of, walk
+from ltensor.lowering.program import Loop, Value, root_of
 
 if TYPE_CHECKING:
     from ltensor.lowering.cpu.accesses import Accesses
@@ -65,13 +65,6 @@ def _choices(pointer: Value) -> tuple[Value, ...]:
     return pointer.args[1:] if pointer.op == "select" else ()
 
 
-def results(loop: Loop) -> list[Value]:
-    """The sizes of the results that a nest writes: who renders it must know them."""
-    stores = [e for e in walk(loop.body) if isinstance(e, Value) and e.op == "store"]
-    places = dict.fromkeys(root_of(e.args[0]) for e in stores)
-    return [size for place in places if place.op == "alloc_output" for size in place.args]
-
-
 def large_vector(renderer: Accesses, stores: list[Store], extent: str) -> str:
     """Whether a loop of so many steps stores more than the cache holds; "" if it is known not to.
 
@@ -93,7 +86,7 @@ def large_nest(renderer: Accesses, nest: Loop) -> dict[Loop, tuple[list[Store], 
     found: dict[Loop, tuple[list[Store], str]] = {}
     flags: dict[tuple[Value, int], str] = {}
     for loop in _rows(nest):
-        analysis = LaneAnalysis(loop, r.vector_bytes)
+        analysis = r.lane_analysis(loop)
         # whole lines of the cache at a time, else rows leave parts of them
         stores = streamed(loop, analysis) if analysis.lanes > 1 else []
         if any(analysis.lanes * dt.item_size(dtype) != LINE for _, _, dtype in stores):
