@@ -9,24 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.config import config
-
-#: Theano's optimizer names -> level of the pass pipeline
-LEVELS = {
-    "fast_run": "fast_run",
-    "fast_run_stable": "fast_run",
-    "fast_compile": "fast_compile",
-    "merge": "fast_compile",
-    "stabilize": "fast_compile",
-    "unsafe": "fast_run",
-    "None": "none",
-    None: "none",
-    "o0": "none",
-    "o1": "fast_compile",
-    "o2": "fast_run",
-    "o3": "fast_run",
-    "o4": "fast_run",
-    "default": "fast_run",
-}
+from ltensor.optimizers import LEVELS, PassOptimizer
 
 
 class Mode:
@@ -39,7 +22,8 @@ class Mode:
         False: the function keeps the memory of its temporaries between calls. Nothing else
         follows from it.
     optimizer : str, None or object
-        ``'fast_run'``, ``'fast_compile'``, ``None`` or ``'None'``; objects count as fast_run.
+        ``'fast_run'``, ``'fast_compile'``, ``None`` or ``'None'``; objects count as fast_run,
+        besides those of modes and of ``optdb.query``.
     """
 
     #: whether outputs of every node are checked (see `ltensor.nanguard`)
@@ -49,14 +33,18 @@ class Mode:
         self.provided_linker = linker
         self.provided_optimizer = optimizer
         self.linker = linker
-        self.optimizer = optimizer
+
+    @property
+    def optimizer(self) -> Any:
+        """What rewrites a graph in place: ``mode.optimizer.optimize(fgraph)``."""
+        given = self.provided_optimizer
+        return PassOptimizer(given) if given is None or isinstance(given, str) else given
 
     @property
     def level(self) -> str:
         """Level of the pass pipeline: none, fast_compile or fast_run."""
-        if isinstance(self.optimizer, str) or self.optimizer is None:
-            return LEVELS.get(self.optimizer, "fast_run")
-        return "fast_run"
+        optimizer = self.optimizer
+        return optimizer.level if isinstance(optimizer, PassOptimizer) else "fast_run"
 
     def excluding(self, *tags: str) -> Mode:
         """Theano's selection of optimizations by tag; accepted, without effect."""
@@ -67,7 +55,7 @@ class Mode:
     def clone(self, **kwargs: Any) -> Mode:
         """A copy."""
         return type(self)(
-            kwargs.get("linker", self.linker), kwargs.get("optimizer", self.optimizer)
+            kwargs.get("linker", self.linker), kwargs.get("optimizer", self.provided_optimizer)
         )
 
     def __str__(self) -> str:
@@ -79,7 +67,7 @@ class Mode:
         )
 
     def __hash__(self) -> int:
-        return hash((type(self), str(self.optimizer)))
+        return hash((type(self), str(self.provided_optimizer)))
 
 
 class PerformLinker:
@@ -190,27 +178,6 @@ predefined_modes: dict[str, Mode] = {
 predefined_linkers = {"py", "c", "c|py", "c|py_nogc", "vm", "cvm", "vm_nogc", "cvm_nogc"}
 predefined_optimizers = {k for k in LEVELS if isinstance(k, str)}
 instantiated_default_mode: Mode | None = None
-
-
-class _Optimizations:
-    """Stands where Theano keeps its optimizations: they can be asked for by level only."""
-
-    def query(self, *tags: Any, **kwargs: Any) -> str:
-        """The name of an optimizer: tags begin with ``+``, ``-`` or ``&`` in Theano."""
-        for tag in tags:
-            name = tag.lstrip("+&") if isinstance(tag, str) else None
-            if name in LEVELS:
-                return str(name)
-        return "fast_run"
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"ltensor has no optdb.{name}: its passes are not Theano's optimizers; "
-            "see docs/adding_a_pass.md for how to rewrite graphs"
-        )
-
-
-optdb = _Optimizations()
 
 
 def get_mode(orig: Any = None) -> Mode:

@@ -64,8 +64,18 @@ _IO = _at("ltensor", "In Out Param SharedVariable") | {
 _MODES = _at(
     "ltensor.compile_modes",
     "FAST_COMPILE FAST_RUN Mode get_default_mode get_mode instantiated_default_mode "
-    "predefined_linkers predefined_modes predefined_optimizers register_mode optdb "
+    "predefined_linkers predefined_modes predefined_optimizers register_mode "
     "AddDestroyHandler AddFeatureOptimizer PrintCurrentFunctionGraph DebugMode MonitorMode",
+) | {"optdb": "ltensor.optimizers:optdb"}
+_REWRITES = _at(
+    "ltensor.optimizers",
+    "LocalOptGroup LocalOptimizer OpRemove OpSub Optimizer PatternSub local_optimizer",
+)
+_NAVIGATORS = _at("ltensor.optimizers", "in2out out2in")
+_REGISTERS = _at(
+    "ltensor.optimizers",
+    "register_canonicalize register_specialize register_specialize_device register_stabilize "
+    "register_uncanonicalize register_useless",
 )
 _LINKERS = _at("ltensor.compile_modes", "PerformLinker VM_Linker")
 _UNUSED = _at("ltensor.errors", "AliasedMemoryError UnusedInputError")
@@ -271,7 +281,9 @@ MODULES: Final[dict[str, Module]] = {
     ),
     "theano.tensor.blas": Module({**_at(_SHIMS, "ldflags blas_header_text")}, _TENSOR),
     "theano.tensor.opt": Module(
-        _at("ltensor.tensor", "Assert MakeVector ShapeFeature Shape_i assert_op make_vector"),
+        _at("ltensor.tensor", "Assert MakeVector ShapeFeature Shape_i assert_op make_vector")
+        | _REGISTERS
+        | _NAVIGATORS,
         missing="ltensor's passes are written otherwise; see docs/adding_a_pass.md",
     ),
     "theano.tensor.extra_ops": Module({}, ("ltensor.tensor.extra_ops",)),
@@ -282,7 +294,10 @@ MODULES: Final[dict[str, Module]] = {
         {}, _TENSOR, missing="ltensor decides itself what is computed in place"
     ),
     "theano.tensor.xlogx": Module({}, ("ltensor.tensor.xlogx",)),
-    "theano.tensor.utils": Module(_at(_SHIMS, "hash_from_ndarray")),
+    "theano.tensor.utils": Module(
+        _at(_SHIMS, "hash_from_ndarray")
+        | _at("ltensor.tensor.constant_values", "shape_of_variables")
+    ),
     "theano.tensor.io": Module({}, _TENSOR),
     "theano.tensor.shared_randomstreams": Module({**_RANDOM}),
     "theano.tensor.raw_random": Module(_RAW_RANDOM),
@@ -322,7 +337,7 @@ MODULES: Final[dict[str, Module]] = {
     "theano.tensor.nnet.neighbours": Module({}, _CONV),
     "theano.tensor.nnet.blocksparse": Module({}, _CONV),
     "theano.tensor.nnet.opt": Module(
-        missing="ltensor's passes are written otherwise; see docs/adding_a_pass.md"
+        _REGISTERS, missing="ltensor's passes are written otherwise; see docs/adding_a_pass.md"
     ),
     # ------------------------------------------------------------------ graphs
     "theano.gof": Module(
@@ -335,12 +350,19 @@ MODULES: Final[dict[str, Module]] = {
             "FunctionGraph": "ltensor.graph_tools:FunctionGraph",
             "generic": "ltensor.shared:generic",
             **_LINKERS,
+            **_REWRITES,
             **_at(_SHIMS, "hashtype"),
         },
         missing="Theano's rewriting machinery has no counterpart; see docs/adding_a_pass.md",
     ),
     "theano.gof.graph": Module(
-        {**_GRAPH, **_GRAPH_TOOLS, "Node": f"{_SHIMS}:Node", "deque": "collections:deque"}
+        {
+            **_GRAPH,
+            **_GRAPH_TOOLS,
+            **_at("ltensor.printing.brief", "as_string"),
+            "Node": f"{_SHIMS}:Node",
+            "deque": "collections:deque",
+        }
     ),
     "theano.gof.op": Module({**_OP, **_at("ltensor", "Apply")}),
     "theano.gof.type": Module(
@@ -357,7 +379,8 @@ MODULES: Final[dict[str, Module]] = {
         {"NullType": "ltensor.ir.types:NullType", "null_type": "ltensor.ir.types:null_type"}
     ),
     "theano.gof.opt": Module(
-        missing="Theano's rewriting machinery has no counterpart; see docs/adding_a_pass.md"
+        _REWRITES | _NAVIGATORS,
+        missing="Theano's rewriting machinery has no counterpart; see docs/adding_a_pass.md",
     ),
     "theano.gof.toolbox": Module(_at("ltensor.errors", "AlreadyThere")),
     "theano.gof.utils": Module(
@@ -412,6 +435,7 @@ MODULES: Final[dict[str, Module]] = {
             **_UNTIL,
             **_at("ltensor", "clone"),
             **_at("ltensor.graph_tools", "equal_computations"),
+            **_at("ltensor.graph_mapping", "map_variables"),
             **_at(_SHIMS, "DEPRECATED_ARG"),
         }
     ),

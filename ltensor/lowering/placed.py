@@ -129,7 +129,7 @@ def slice_of(block: Places, whole: View, chain: PlacedParts, node: Apply) -> Vie
 def _sizes(block: Places, node: Apply) -> tuple[Value, ...]:
     shape = block.shapes.shape(node.inputs[0])
     assert shape is not None
-    return tuple(block.scalar(size) for size in region_shape(node.op.idx_list, (), shape))
+    return tuple(block.scalar(size) for size in region_shape(node.op.pattern, (), shape))
 
 
 def window(block: Places, whole: View, axis: int, bounds: Bounds) -> View:
@@ -204,7 +204,7 @@ def _bounds(node: Apply) -> tuple[int, Bounds] | None:
     if node.outputs[0].type.ndim == 0:
         return None
     found: tuple[int, Bounds] | None = None
-    for axis, entry in enumerate(node.op.idx_list):
+    for axis, entry in enumerate(node.op.pattern):
         if not isinstance(entry, tuple):
             return None
         start, stop, step = entry

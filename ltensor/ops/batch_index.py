@@ -61,7 +61,7 @@ def subtensor_rule(op: Any, lift: Lift) -> list[Variable]:
     from ltensor.ops.shape import shape_i
 
     x = lift.operands[0]
-    first, fixed, axes, positions = split_index(op.idx_list, lift.operands[1:], lift.batched[1:])
+    first, fixed, axes, positions = split_index(op.pattern, lift.operands[1:], lift.batched[1:])
     if lift.batched[0]:
         first = [FULL, *first]
     if not all(entry == FULL for entry in first):
@@ -88,7 +88,7 @@ def inc_subtensor_rule(op: Any, lift: Lift) -> list[Variable]:
     """A part of every step, or a scatter if its place changes."""
     from ltensor.ops.advanced import AdvancedIncSubtensor
 
-    first, fixed, axes, positions = split_index(op.idx_list, lift.operands[2:], lift.batched[2:])
+    first, fixed, axes, positions = split_index(op.pattern, lift.operands[2:], lift.batched[2:])
     if not axes:
         rank = lift.node.inputs[0].type.ndim - sum(not isinstance(e, tuple) for e in first)
         wide = type(op)([FULL, *first], set_instead_of_inc=op.set_instead_of_inc)

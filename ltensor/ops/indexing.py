@@ -267,7 +267,7 @@ def inc_subtensor(
     if isinstance(op, Subtensor):
         assert owner is not None
         base, *scalars = owner.inputs
-        return IncSubtensor(op.idx_list, inplace, set_instead_of_inc)(base, y, *scalars)
+        return IncSubtensor(op.pattern, inplace, set_instead_of_inc)(base, y, *scalars)
     if isinstance(op, AdvancedSubtensor):
         assert owner is not None
         base, *indices = owner.inputs
@@ -314,7 +314,7 @@ def _put_back(part: Variable, value: Variable, levels: int) -> Variable:
             value = _undo_dimshuffle(owner, value, part.type.ndim)
         else:
             base, *scalars = owner.inputs
-            value = IncSubtensor(owner.op.idx_list, False, True)(base, value, *scalars)
+            value = IncSubtensor(owner.op.pattern, False, True)(base, value, *scalars)
         part = owner.inputs[0]
     return value
 

@@ -225,7 +225,7 @@ class _Cut:
             if not isinstance(node.op, Subtensor):
                 continue
             dims = self.shapes.shape(node.inputs[0]) or ()
-            for dim, entry in zip(dims, node.op.idx_list, strict=False):
+            for dim, entry in zip(dims, node.op.pattern, strict=False):
                 for bound in entry[:2] if isinstance(entry, tuple) else (entry,):
                     if isinstance(bound, int):
                         found[dim] = max(found.get(dim, 0), bound)

@@ -20,7 +20,7 @@ def split_last_row(g: Any) -> tuple[Any, Variable | None]:
     if not isinstance(g, Variable) or isinstance(g.type, DisconnectedType) or g.owner is None:
         return g, None
     op, operands = g.owner.op, g.owner.inputs
-    if isinstance(op, IncSubtensor) and op.idx_list == (-1,) and not op.set_instead_of_inc:
+    if isinstance(op, IncSubtensor) and op.pattern == (-1,) and not op.set_instead_of_inc:
         base, part = operands
         if part.type.ndim != g.type.ndim - 1:
             return g, None

@@ -262,9 +262,9 @@ def _counting(sequence: Variable) -> bool | None:
         if isinstance(node.op, ARange):
             first, _, step = (constant_value(v) for v in node.inputs)
             return descending if first == 0 and step == 1 else None
-        if not isinstance(node.op, Subtensor) or len(node.op.idx_list) != 1:
+        if not isinstance(node.op, Subtensor) or len(node.op.pattern) != 1:
             return None
-        entry = node.op.idx_list[0]
+        entry = node.op.pattern[0]
         if entry == (None, None, -1):
             descending = not descending
         elif not isinstance(entry, tuple) or entry[0] is not None or entry[2] not in (None, 1):
@@ -275,7 +275,7 @@ def _counting(sequence: Variable) -> bool | None:
 
 def _parts(node: Apply) -> tuple[Variable, Variable, Variable, Variable] | None:
     """Of a slice made by `in_blocks`: number of the block, its size, steps in all and in it."""
-    if not isinstance(node.op, Subtensor) or node.op.idx_list != (("int64", "int64", None),):
+    if not isinstance(node.op, Subtensor) or node.op.pattern != (("int64", "int64", None),):
         return None
     _, start, stop = node.inputs
     if start.owner is None or start.owner.op is not mul:

@@ -13,10 +13,37 @@ import numpy as np
 
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.graph import Variable
+from ltensor.ir.types import TensorType, tensor_type
 
 Entry = Any  # int, str, or a triple of int, str and None
 Pattern = tuple[Entry, ...]
 FULL = (None, None, None)
+
+
+def as_pattern(entries: Sequence[Any]) -> Pattern:
+    """The pattern of entries in this form, or in Theano's (`theanos_form`)."""
+
+    def part(value: Any) -> Any:
+        return value.dtype if isinstance(value, TensorType) else value
+
+    result: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, slice):
+            entry = (entry.start, entry.stop, entry.step)
+        triple = isinstance(entry, (list, tuple))
+        result.append(tuple(map(part, entry)) if triple else part(entry))
+    return tuple(result)
+
+
+def theanos_form(pattern: Pattern) -> tuple[Any, ...]:
+    """The pattern with slices for triples, and types of scalars for operands."""
+
+    def part(value: Any) -> Any:
+        return tensor_type(value, ()) if isinstance(value, str) else value
+
+    return tuple(
+        slice(*map(part, entry)) if isinstance(entry, tuple) else part(entry) for entry in pattern
+    )
 
 
 def entry_text(entry: Entry) -> str:

@@ -90,6 +90,8 @@ class OpFromGraph(DeclaredOp):
             if v not in known and not isinstance(v, Constant)
         ]
         self.n_given = len(inputs)
+        #: the variables that the user wrote the graph with
+        self.given_inputs = tuple(inputs)
         #: what the graph reads besides its inputs; operands like the others
         self.shared_inputs = implicit
         everything = [*inputs, *implicit]

@@ -19,12 +19,13 @@ from ltensor.ir.types import disconnected_type
 from ltensor.ops.batch_index import inc_subtensor_rule, subtensor_rule
 from ltensor.ops.elementwise import fit_gradient, zero_gradient
 from ltensor.ops.linear import LinearInFirst, LinearInTwo
-from ltensor.ops.opdef import Declaration, IndexedOp, Sample, declare, new_tensor
+from ltensor.ops.opdef import Declaration, DeclaredOp, IndexedOp, Sample, declare, new_tensor
 from ltensor.ops.samples import draw
 from ltensor.ops.slicing import (
     FULL,
     Pattern,
     as_int64,
+    as_pattern,
     count_scalars,
     emit_start,
     emit_wrapped,
@@ -33,11 +34,19 @@ from ltensor.ops.slicing import (
     plus,
     resolve,
     slice_length,
+    theanos_form,
 )
 
 
-def _hashable(pattern: Sequence[Any]) -> Pattern:
-    return tuple(tuple(p) if isinstance(p, list) else p for p in pattern)
+class _OfPattern(DeclaredOp):
+    """What reading and writing a part have in common: the pattern, as Theano's programs see it."""
+
+    pattern: Pattern
+
+    @property
+    def idx_list(self) -> tuple[Any, ...]:
+        """The pattern with slices for triples, and types of scalars for operands."""
+        return theanos_form(self.pattern)
 
 
 def check_scalars(op: Any, scalars: Sequence[Any]) -> list[Variable]:
@@ -49,8 +58,8 @@ def check_scalars(op: Any, scalars: Sequence[Any]) -> list[Variable]:
         If one is no integer scalar.
     """
     variables = [as_tensor(s) for s in scalars]
-    if len(variables) != count_scalars(op.idx_list):
-        raise ValueError(f"{op} takes {count_scalars(op.idx_list)} scalars, got {len(variables)}")
+    if len(variables) != count_scalars(op.pattern):
+        raise ValueError(f"{op} takes {count_scalars(op.pattern)} scalars, got {len(variables)}")
     for v in variables:
         if v.type.ndim != 0 or not dt.is_integer(v.type.dtype):
             raise TypeError("Expected an integer scalar as an index", v, v.type)
@@ -126,64 +135,59 @@ def check_bounds(
         e.check(inside, "index", node, (value, size, *shown), (axis,), shapes_at=2)
 
 
-class Subtensor(LinearInFirst, IndexedOp):
+class Subtensor(_OfPattern, LinearInFirst, IndexedOp):
     """A part of an array: ints and slices. A strided view where one is wanted."""
 
-    __props__ = ("idx_list",)
+    __props__ = ("pattern",)
     affine = True
     ir_name = "subtensor"
     batch = subtensor_rule
 
-    def __init__(self, idx_list: Sequence[Any]) -> None:
-        self.idx_list = _hashable(idx_list)
+    def __init__(self, pattern: Sequence[Any]) -> None:
+        self.pattern = as_pattern(pattern)
 
     def __str__(self) -> str:
-        return f"Subtensor{{{', '.join(map(entry_text, self.idx_list))}}}"
+        return f"Subtensor{{{', '.join(map(entry_text, self.pattern))}}}"
 
     __repr__ = __str__
 
     def make_node(self, x: Any, *scalars: Any) -> Apply:
         x = as_tensor(x)
-        if len(self.idx_list) > x.type.ndim:
+        if len(self.pattern) > x.type.ndim:
             raise ValueError("The index list is longer than the number of dimensions", x)
         variables = check_scalars(self, scalars)
-        sizes = region_sizes(self.idx_list, x)
+        sizes = region_sizes(self.pattern, x)
         return Apply(self, [x, *variables], [new_tensor(x.type.dtype, sizes)])
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         x, *scalars = inputs
-        output_storage[0][0] = np.asarray(x[numpy_index(self.idx_list, scalars)])
+        output_storage[0][0] = np.asarray(x[numpy_index(self.pattern, scalars)])
 
     def infer_shape(self, node: Apply, shapes: list[Any]) -> list[Any]:
-        return [tuple(region_shape(self.idx_list, node.inputs[1:], shapes[0]))]
+        return [tuple(region_shape(self.pattern, node.inputs[1:], shapes[0]))]
 
     def may_fail(self, node: Apply, known: Any = None) -> bool:
-        return _may_be_outside(self.idx_list, node.inputs[0])
-
-    @property
-    def pattern(self) -> Pattern:
-        """The static part of the index."""
-        return self.idx_list
+        return _may_be_outside(self.pattern, node.inputs[0])
 
     def constant_slice(self, node: Apply) -> slice | None:
         """The slice, if this is one slice of a vector by constants."""
-        if len(self.idx_list) != 1 or not isinstance(self.idx_list[0], tuple):
+        if len(self.pattern) != 1 or not isinstance(self.pattern[0], tuple):
             return None
-        if any(isinstance(part, str) for part in self.idx_list[0]):
+        if any(isinstance(part, str) for part in self.pattern[0]):
             return None
-        return slice(*self.idx_list[0])
+        return slice(*self.pattern[0])
 
     def check(self, b: Any, node: Apply, operands: Any) -> None:
         """The run-time checks of ints and steps."""
-        if any(not isinstance(entry, tuple) for entry in self.idx_list) or any(
-            isinstance(entry[2], str) for entry in self.idx_list
+        if any(not isinstance(entry, tuple) for entry in self.pattern) or any(
+            isinstance(entry[2], str) for entry in self.pattern
         ):
             scalars = [o.value for o in operands[1:]]
-            check_bounds(b, node, self.idx_list, scalars, operands)
+            check_bounds(b, node, self.pattern, scalars, operands)
 
     def source_index(self, e: Any, node: Apply, operands: Any, index: Any) -> list[Any]:
         dims = operands[0].dims
-        entries = resolve(self.idx_list, [o.value for o in operands[1:]])
+        entries = resolve(self.pattern, [o.value for o in operands[1:]])
         result = []
         rest = iter(index)
         for entry, size in zip(entries, dims, strict=False):
@@ -200,7 +204,7 @@ class Subtensor(LinearInFirst, IndexedOp):
         rest = [disconnected_type.make_variable() for _ in scalars]
         if dt.is_discrete(x.type.dtype):
             return [zero_gradient(x), *rest]
-        return [IncSubtensor(self.idx_list)(zeros_for(x, g), g, *scalars), *rest]
+        return [IncSubtensor(self.pattern)(zeros_for(x, g), g, *scalars), *rest]
 
 
 def zeros_for(x: Variable, g: Variable) -> Variable:
@@ -210,10 +214,10 @@ def zeros_for(x: Variable, g: Variable) -> Variable:
     return zeros_like(x, dtype=dt.upcast(x.type.dtype, g.type.dtype))
 
 
-class IncSubtensor(LinearInTwo):
+class IncSubtensor(_OfPattern, LinearInTwo):
     """``x`` with ``y`` added to ``x[index]``, or put there (``set_instead_of_inc``)."""
 
-    __props__ = ("idx_list", "inplace", "set_instead_of_inc")
+    __props__ = ("pattern", "inplace", "set_instead_of_inc")
     kind = "kernel"
     ir_name = "inc_subtensor"
     batch = inc_subtensor_rule
@@ -222,16 +226,16 @@ class IncSubtensor(LinearInTwo):
     base_operand = 0
 
     def __init__(
-        self, idx_list: Sequence[Any], inplace: bool = False, set_instead_of_inc: bool = False
+        self, pattern: Sequence[Any], inplace: bool = False, set_instead_of_inc: bool = False
     ) -> None:
-        self.idx_list = _hashable(idx_list)
+        self.pattern = as_pattern(pattern)
         self.inplace = bool(inplace)
         self.set_instead_of_inc = bool(set_instead_of_inc)
 
     def __str__(self) -> str:
         name = "Set" if self.set_instead_of_inc else "Inc"
         before = "Inplace" if self.inplace else ""
-        return f"IncSubtensor{{{before}{name};{', '.join(map(entry_text, self.idx_list))}}}"
+        return f"IncSubtensor{{{before}{name};{', '.join(map(entry_text, self.pattern))}}}"
 
     __repr__ = __str__
 
@@ -239,10 +243,10 @@ class IncSubtensor(LinearInTwo):
         from ltensor.ops.cast import cast
 
         x, y = as_tensor(x), as_tensor(y)
-        if len(self.idx_list) > x.type.ndim:
+        if len(self.pattern) > x.type.ndim:
             raise ValueError("The index list is longer than the number of dimensions", x)
         variables = check_scalars(self, scalars)
-        rank = sum(isinstance(p, tuple) for p in self.idx_list) + x.type.ndim - len(self.idx_list)
+        rank = sum(isinstance(p, tuple) for p in self.pattern) + x.type.ndim - len(self.pattern)
         if y.type.ndim > rank:
             raise ValueError(
                 f"Trying to increment a {rank}-dimensional subtensor with a "
@@ -253,7 +257,7 @@ class IncSubtensor(LinearInTwo):
 
     def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
         x, y, *scalars = inputs
-        index = numpy_index(self.idx_list, scalars)
+        index = numpy_index(self.pattern, scalars)
         result = np.array(x)
         if self.set_instead_of_inc:
             result[index] = y
@@ -263,7 +267,7 @@ class IncSubtensor(LinearInTwo):
         output_storage[0][0] = result
 
     def may_fail(self, node: Apply, known: Any = None) -> bool:
-        return _may_be_outside(self.idx_list, node.inputs[0])
+        return _may_be_outside(self.pattern, node.inputs[0])
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         x, y, *scalars = inputs
@@ -271,11 +275,11 @@ class IncSubtensor(LinearInTwo):
         rest = [disconnected_type.make_variable() for _ in scalars]
         if dt.is_discrete(x.type.dtype):
             return [zero_gradient(x), zero_gradient(y), *rest]
-        to_y = fit_gradient_to(Subtensor(self.idx_list)(g, *scalars), y)
+        to_y = fit_gradient_to(Subtensor(self.pattern)(g, *scalars), y)
         to_x = g
         if self.set_instead_of_inc:
             zero = constant(0, dtype=g.type.dtype)
-            to_x = IncSubtensor(self.idx_list, set_instead_of_inc=True)(g, zero, *scalars)
+            to_x = IncSubtensor(self.pattern, set_instead_of_inc=True)(g, zero, *scalars)
         return [to_x, to_y, *rest]
 
     # -------------------------------------------------------------------- lowering
@@ -283,7 +287,7 @@ class IncSubtensor(LinearInTwo):
     def check(self, b: Any, node: Apply, operands: Any) -> None:
         """The run-time checks of ints and steps."""
         scalars = [o.value for o in operands[2:]]
-        check_bounds(b, node, self.idx_list, scalars, operands)
+        check_bounds(b, node, self.pattern, scalars, operands)
 
     def lower(self, k: Any) -> None:
         if k.node.inputs[0].type.ndim == 0:
@@ -298,7 +302,7 @@ class IncSubtensor(LinearInTwo):
             return
         target = k.changed_operand(0)
         y = k.operand(1)
-        region = window(k, target, self.idx_list, k.node.inputs[2:])
+        region = window(k, target, self.pattern, k.node.inputs[2:])
         write_region(k, region, y, self.set_instead_of_inc)
 
 

@@ -341,7 +341,7 @@ def _scatter_basic(batch: Batch, node: Apply, base: Variable, replace: bool) -> 
     found = [batch.value(v) for v in scalars]
     try:
         first, fixed, axes, positions = split_index(
-            node.op.idx_list, [v for v, _ in found], [b for _, b in found]
+            node.op.pattern, [v for v, _ in found], [b for _, b in found]
         )
     except NotBatched:
         return None

@@ -94,7 +94,7 @@ class _State(NamedTuple):
 
 
 def _first(node: Apply) -> Any:
-    return node.op.idx_list[0]
+    return node.op.pattern[0]
 
 
 def _text(node: Apply) -> str:
@@ -102,7 +102,7 @@ def _text(node: Apply) -> str:
         return "" if value is None else ("k" if isinstance(value, str) else str(value))
 
     parts = []
-    for entry in node.op.idx_list:
+    for entry in node.op.pattern:
         if isinstance(entry, tuple):
             step = f":{part(entry[2])}" if entry[2] not in (None, 1) else ""
             parts.append(f"{part(entry[0])}:{part(entry[1])}{step}")
@@ -152,7 +152,7 @@ def _chain(
     reader: Apply, readers: Readers, nodes: tuple[Apply, ...], state: _State
 ) -> tuple[list[Chain] | None, Apply | None]:
     """The chains that begin with ``nodes``, the last of which is ``reader``."""
-    if not reader.op.idx_list:
+    if not reader.op.pattern:
         return None, reader
     entry = _first(reader)
     if not isinstance(entry, tuple):
@@ -183,7 +183,7 @@ def read_again(chain: Chain, kept: Variable, rows: int, steps: Variable) -> Vari
     replay: list[tuple[tuple[Any, ...], list[Variable]]] = []
     limit, counting = rows, True
     for node in chain.nodes:
-        first, *rest = node.op.idx_list
+        first, *rest = node.op.pattern
         scalars = list(node.inputs[1:])
         if isinstance(first, tuple) and counting:
             # what leaves out rows at the front is done by the choice of the rows

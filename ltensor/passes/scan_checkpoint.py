@@ -80,7 +80,7 @@ def _rows_of(start: Variable, depth: int) -> Variable | None:
         if start.owner is None or start.owner.op.ir_name != name:
             return None
         op: Any = start.owner.op
-        if name == "subtensor" and op.idx_list != ((None, depth, None),):
+        if name == "subtensor" and op.pattern != ((None, depth, None),):
             return None
         start = start.owner.inputs[0]
     return start

@@ -223,8 +223,8 @@ def _equal_rows(seq: Variable) -> tuple[Variable, list[Variable]] | None:
     """The row of which a sequence is made, before it is spread to sizes, and these."""
     while (node := seq.owner) is not None:
         op: Any = node.op
-        sliced = isinstance(op, Subtensor) and len(op.idx_list) == 1
-        if not isinstance(op, Flags) and not (sliced and isinstance(op.idx_list[0], tuple)):
+        sliced = isinstance(op, Subtensor) and len(op.pattern) == 1
+        if not isinstance(op, Flags) and not (sliced and isinstance(op.pattern[0], tuple)):
             break
         seq = node.inputs[0]
     if seq.owner is None or not isinstance(seq.owner.op, Alloc):

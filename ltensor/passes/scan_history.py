@@ -135,7 +135,7 @@ def _or_initial(node: Apply, slot: int, readers: Sequence[Any]) -> dict[Variable
     for reader, position in readers:
         if reader is None or position != 0 or not isinstance(reader.op, Subtensor):
             continue
-        if not reader.op.idx_list or reader.op.idx_list[0] != -1:
+        if not reader.op.pattern or reader.op.pattern[0] != -1:
             continue
         before = set_flags(init[depth - 1 : depth], trace.type.broadcastable)
         rows = concatenate([before, trace[-1:]], axis=0)

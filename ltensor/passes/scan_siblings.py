@@ -170,8 +170,8 @@ def _parts(op: Any, results: Sequence[Variable]) -> list[list[Variable]]:
 def _base(seq: Variable) -> tuple[Variable, Apply | None]:
     """The array of which a sequence is the first rows, and the slice that says so."""
     owner = seq.owner
-    if owner is not None and isinstance(owner.op, Subtensor) and len(owner.op.idx_list) == 1:
-        entry = owner.op.idx_list[0]
+    if owner is not None and isinstance(owner.op, Subtensor) and len(owner.op.pattern) == 1:
+        entry = owner.op.pattern[0]
         if isinstance(entry, tuple) and entry[0] in (None, 0) and entry[2] in (None, 1):
             return owner.inputs[0], owner
     return seq, None

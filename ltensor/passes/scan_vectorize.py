@@ -231,7 +231,7 @@ class _Loop:
     def _base(self, seq: Variable) -> Variable | None:
         """The sequence of which ``seq`` is the reverse, if it has one element per step."""
         owner = seq.owner
-        if owner is None or not isinstance(owner.op, Subtensor) or owner.op.idx_list != FLIPPED:
+        if owner is None or not isinstance(owner.op, Subtensor) or owner.op.pattern != FLIPPED:
             return None
         return owner.inputs[0] if self.sizes.same(self.sizes.of(seq)[0], self.size) else None
 
@@ -389,9 +389,9 @@ def _sets(new: Variable) -> bool:
 def _counts_up(row: Variable) -> bool:
     """Whether an array holds 0, 1, 2, ..."""
     while row.owner is not None and isinstance(row.owner.op, Subtensor):
-        if len(row.owner.op.idx_list) != 1 or not isinstance(row.owner.op.idx_list[0], tuple):
+        if len(row.owner.op.pattern) != 1 or not isinstance(row.owner.op.pattern[0], tuple):
             return False
-        start, _, step = row.owner.op.idx_list[0]
+        start, _, step = row.owner.op.pattern[0]
         if start not in (None, 0) or step not in (None, 1):
             return False
         row = row.owner.inputs[0]

@@ -1,10 +1,14 @@
-"""Short descriptions of graphs in which every part has a letter."""
+"""Short descriptions of graphs, in which parts that are met again have a letter or number."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-__all__ = ["min_informative_str", "var_descriptor"]
+from ltensor.ir.graph import Apply, Variable, toposort
+
+__all__ = ["as_string", "min_informative_str", "var_descriptor"]
 
 
 class _TagGenerator:
@@ -73,3 +77,53 @@ def var_descriptor(
     else:
         text = str(obj)
     return f"{tag}={text}"
+
+
+def _call_text(node: Apply, operands: list[str]) -> str:
+    return f"{node.op}({', '.join(operands)})"
+
+
+def as_string(
+    i: Iterable[Variable],
+    o: Sequence[Variable],
+    leaf_formatter: Callable[[Variable], str] = str,
+    node_formatter: Callable[[Apply, list[str]], str] = _call_text,
+) -> list[str]:
+    """Outputs ``o`` as calls of operations down to inputs ``i``; ``*1 -> `` marks what is repeated.
+
+    Parameters
+    ----------
+    leaf_formatter : callable
+        From a variable where the description ends to its text.
+    node_formatter : callable
+        From an Apply and the texts of its operands to its text.
+
+    Examples
+    --------
+    >>> import ltensor.tensor as T
+    >>> x = T.scalar("x")
+    >>> y = T.exp(x)
+    >>> as_string([x], [y * y])
+    ['Elemwise{mul,no_inplace}(*1 -> Elemwise{exp,no_inplace}(x), *1)']
+    """
+    ends = set(i)
+    uses = Counter(v.owner for v in o)
+    for node in toposort(o, blockers=ends):
+        uses.update(v.owner for v in node.inputs if v not in ends)
+    numbers: dict[Apply, int] = {}
+    described: set[Apply] = set()
+
+    def describe(variable: Variable) -> str:
+        node = variable.owner
+        if node is None or variable in ends:
+            return leaf_formatter(variable)
+        result = f"::{variable.index}" if len(node.outputs) > 1 else ""
+        if node in described:
+            return f"*{numbers[node]}{result}"
+        described.add(node)
+        if uses[node] > 1:
+            numbers[node] = len(numbers) + 1
+        text = node_formatter(node, [describe(v) for v in node.inputs])
+        return f"*{numbers[node]} -> {text}" if node in numbers else text
+
+    return [describe(variable) for variable in o]

@@ -305,7 +305,7 @@ _LATER = {
         "to_one_hot",
         "ltensor.tensor.nlinalg": "trace",
         "ltensor.tensor.uncommon": "AllocEmpty PermuteRowElements ceil_intdiv cov extract_constant "
-        "inverse_permutation permute_row_elements scalar_from_tensor tensor_from_scalar",
+        "inverse_permutation join_ permute_row_elements scalar_from_tensor tensor_from_scalar",
     }.items()
     for name in names.split()
 }

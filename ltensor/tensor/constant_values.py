@@ -1,17 +1,25 @@
-"""What is known of a variable before the program runs: constant values and lengths of vectors."""
+"""What is known of a variable before the program runs: constant values, lengths, sizes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ltensor.errors import EmptyConstantError, MethodNotDefined, NotScalarConstantError
+from ltensor.errors import (
+    EmptyConstantError,
+    MethodNotDefined,
+    MissingInputError,
+    NotScalarConstantError,
+)
+from ltensor.ir.function import Function
 from ltensor.ir.graph import Apply, Constant, Variable, evaluate
 from ltensor.ir.types import TensorType
 from ltensor.ops.shape import ShapeI, vector_length
+from ltensor.ops.shape_map import ShapeMap
 
-__all__ = ["get_scalar_constant_value", "get_vector_length"]
+__all__ = ["get_scalar_constant_value", "get_vector_length", "shape_of_variables"]
 
 #: Ops whose result is its one operand's value, where that is the same throughout.
 _TRANSPARENT = ("dimshuffle", "rebroadcast", "reshape", "alloc", "tensor_copy", "subtensor")
@@ -162,3 +170,44 @@ def get_vector_length(v: Any) -> int:
 
         raise ValueError(f"length not known: {debugprint(variable, file='str').rstrip()}")
     return length
+
+
+def shape_of_variables(
+    fgraph: Any, input_shapes: Mapping[Variable, Sequence[int]]
+) -> dict[Variable, tuple[int, ...]]:
+    """The shapes of all tensors of a `FunctionGraph`, given those of its inputs.
+
+    Nothing but sizes is computed.
+
+    Raises
+    ------
+    MissingInputError
+        If a size depends on the value of an input.
+
+    Examples
+    --------
+    >>> import ltensor, ltensor.tensor as T
+    >>> x = T.matrix()
+    >>> y = x[2:].T
+    >>> graph = ltensor.graph_tools.FunctionGraph([x], [y], clone=False)
+    >>> shape_of_variables(graph, {x: (5, 4)})[y]
+    (4, 3)
+    """
+    from ltensor.passes.shapes import use_shapes
+
+    table = ShapeMap()
+    dims = {v: sizes for v in fgraph.variables if (sizes := table.shape(v)) is not None}
+    # sizes that the graph itself asks for are expressions of the inputs' sizes after the pass
+    wanted = use_shapes(
+        Function(fgraph.inputs, [size for sizes in dims.values() for size in sizes])
+    ).outputs
+    given: dict[Variable, np.ndarray] = {}
+    for node in Function([], wanted).nodes:
+        if isinstance(node.op, ShapeI) and node.inputs[0] in fgraph.inputs:
+            number = input_shapes[node.inputs[0]][node.op.axis]
+            given[node.outputs[0]] = np.asarray(number, dtype="int64")
+    function = Function(list(given), wanted)
+    if missing := function.free_variables():
+        raise MissingInputError(f"a shape depends on the value of {missing[0]}", missing[0])
+    numbers = iter(function.interpret(list(given.values())))
+    return {v: tuple(int(next(numbers)) for _ in sizes) for v, sizes in dims.items()}

@@ -7,15 +7,17 @@ from typing import Any
 import ltensor.tensor as T
 from ltensor.errors import NotScalarConstantError
 from ltensor.ir.build import as_tensor
-from ltensor.ir.graph import Variable
+from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ops.join import Join, static_axis
 from ltensor.ops.permute import PermuteRowElements, permute_row_elements
 from ltensor.ops.shape import shape_i
 from ltensor.tensor.constant_values import get_scalar_constant_value
 
 __all__ = [
     "AllocEmpty", "PermuteRowElements", "ceil_intdiv", "cov", "extract_constant",
-    "inverse_permutation", "permute_row_elements", "scalar_from_tensor", "tensor_from_scalar",
+    "inverse_permutation", "join_", "permute_row_elements", "scalar_from_tensor",
+    "tensor_from_scalar",
 ]  # fmt: skip
 
 
@@ -28,6 +30,26 @@ class AllocEmpty:
     def __call__(self, *shape: Any) -> Any:
         """An array of these sizes."""
         return T.zeros(shape, dtype=self.dtype)
+
+
+class _JoinAlongOperand(Join):
+    """Theano's operation ``join_``, whose first operand is the axis; equal to every `Join`."""
+
+    def make_node(self, axis: Any, *tensors: Any) -> Apply:
+        variables = [as_tensor(t) for t in tensors]
+        place = static_axis(axis, "join_")
+        if place < 0 and variables:
+            place += variables[0].type.ndim
+        return Join(place).make_node(*variables)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Join)
+
+    def __hash__(self) -> int:
+        return hash(Join)
+
+
+join_ = _JoinAlongOperand()
 
 
 def ceil_intdiv(a: Any, b: Any) -> Any:

@@ -95,11 +95,6 @@ def test_star_import() -> None:
             "ImportError",
             "sparse_block_dot",
         ),
-        (
-            "import theano; theano.scan_module.scan_utils.map_variables",
-            "AttributeError",
-            "theano.clone",
-        ),
         ("from theano.tensor.nnet.ctc import ctc", "ModuleNotFoundError", "with scan"),
         ("from theano.gof.optdb import Query", "ModuleNotFoundError", "adding_a_pass"),
         ("import theano; theano.nonsense", "AttributeError", "ltensor has no theano.nonsense"),
@@ -128,6 +123,24 @@ def test_what_theanos_modules_import_themselves() -> None:
             "print(graph.deque([1]), np.__name__)\n"
         )
         == "deque([1]) numpy\n"
+    )
+
+
+def test_tools_for_graphs() -> None:
+    assert (
+        run(
+            "import theano, theano.tensor as T\n"
+            "from theano.gof.graph import as_string\n"
+            "from theano.scan_module.scan_utils import map_variables\n"
+            "from theano.tensor.utils import shape_of_variables\n"
+            "x = T.dmatrix('x')\n"
+            "(y,) = map_variables(lambda v: T.exp(v) if v is x else v, [x.T])\n"
+            "shapes = shape_of_variables(theano.gof.FunctionGraph([x], [y], clone=False),"
+            " {x: (2, 3)})\n"
+            "print(shapes[y], *as_string([x], [T.tanh(x)]))\n"
+            "print(T.basic.join_ is T.join_, theano.gof.opt.OpRemove is theano.gof.OpRemove)\n"
+        )
+        == "(3, 2) Elemwise{tanh,no_inplace}(x)\nTrue True\n"
     )
 
 

@@ -26,6 +26,7 @@ from ltensor.graph_tools import (
     variables,
     view_roots,
 )
+from ltensor.tensor.constant_values import shape_of_variables
 
 
 def test_walking():
@@ -104,6 +105,18 @@ def test_function_graph():
     assert is_same_graph(graph.outputs[0], x + x)
     with pytest.raises(MissingInputError):
         FunctionGraph([x], [x + y])
+
+
+def test_shapes_of_all_variables():
+    """Sizes follow from those of the inputs, loops and sizes that the graph reads included."""
+    a, b, n = T.matrix("a"), T.matrix("b"), T.iscalar("n")
+    product = T.dot(a[2:].T, b)
+    rows, _ = ltensor.scan(lambda row: row * product.shape[1], product)
+    total = rows.sum()
+    shapes = shape_of_variables(FunctionGraph([a, b], [total], clone=False), {a: (5, 4), b: (3, 7)})
+    assert [shapes[v] for v in (a, b, product, rows, total)] == [(5, 4), (3, 7), (4, 7), (4, 7), ()]
+    with pytest.raises(MissingInputError, match="depends on the value of n"):
+        shape_of_variables(FunctionGraph([n], [T.arange(n)], clone=False), {n: ()})
 
 
 def test_views_and_shapes():

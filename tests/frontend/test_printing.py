@@ -23,6 +23,7 @@ from ltensor.printing import (
     pydotprint,
     var_descriptor,
 )
+from ltensor.printing.brief import as_string
 
 x, y = T.dscalars("x", "y")
 v, m = T.dvector("v"), T.dmatrix("m")
@@ -163,6 +164,22 @@ def test_short_descriptions() -> None:
     )
     assert var_descriptor(s) == "A=Elemwise{add,no_inplace}(B=x,C=y)"
     assert var_descriptor(np.ones(2)) == "A=<ndarray>"
+
+
+def test_graphs_as_calls() -> None:
+    """What is used twice is written once, with a number."""
+    y = T.exp(x)
+    assert as_string([x], [y * y]) == [
+        "Elemwise{mul,no_inplace}(*1 -> Elemwise{exp,no_inplace}(x), *1)"
+    ]
+    assert as_string([y], [y + x], leaf_formatter=lambda v: "leaf") == [
+        "Elemwise{add,no_inplace}(leaf, leaf)"
+    ]
+    v = T.vector("v")
+    low, high = T.split(v, [1, 2], 2)
+    texts = as_string([v], [low, T.exp(high)], str, lambda node, below: f"f[{' '.join(below)}]")
+    assert texts[1] == "f[*1::1]"
+    assert texts[0].startswith("*1 -> f[v ")
 
 
 def test_pydotprint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

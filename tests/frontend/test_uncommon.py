@@ -67,6 +67,22 @@ def test_scalars_are_tensors() -> None:
     assert T.AllocEmpty("float32")(2, 3).eval().shape == (2, 3)
 
 
+def test_join_as_an_operation() -> None:
+    """Programs compare it with the operation that made a variable."""
+    a, b = T.dmatrices("a", "b")
+    x = np.arange(4.0).reshape(2, 2)
+    f = function([a, b], [T.join_(0, a, b), T.join_(-1, a, b)])
+    for axis, result in enumerate(f(x, -x)):
+        np.testing.assert_array_equal(result, np.concatenate([x, -x], axis))
+    whole = T.stacklists([[a, b], [b, a]])
+    assert whole.owner.op == T.join_
+    assert T.join_ == T.join(1, a, b).owner.op
+    assert all(isinstance(op, T.Join) for op in (whole.owner.op, T.join_))
+    assert (a + b).owner.op != T.join_
+    with pytest.raises(ValueError, match="empty list"):
+        T.join_(0)
+
+
 def test_extract_constant() -> None:
     x = T.dscalar("x")
     assert T.extract_constant(T.constant(3) + 1) == 4

@@ -70,8 +70,24 @@ def test_constants_are_part_of_the_op() -> None:
     x = tensor(2)
     for index in (constant(1), np.int64(1), np.array(1), 1):
         node = getitem(x, index).owner
-        assert node.op.idx_list == (1,)
+        assert node.op.pattern == (1,)
         assert len(node.inputs) == 1
+
+
+def test_theanos_form_of_an_index() -> None:
+    """Slices, and types of scalars for operands; an op is made of it again."""
+    m, i = tensor(2), tensor(0, "int32")
+    kind = TensorType("int32", ())
+    for index, form in (
+        (np.s_[1:2], (slice(1, 2, None),)),
+        (np.s_[i], (kind,)),
+        (np.s_[i::2, -1], (slice(kind, None, 2), -1)),
+    ):
+        node = getitem(m, index).owner
+        assert node.op.idx_list == form
+        assert type(node.op)(node.op.idx_list) == node.op
+        written = set_subtensor(node.outputs[0], 1.0).owner.op
+        assert written.idx_list == form
 
 
 def test_broadcast_flags() -> None:

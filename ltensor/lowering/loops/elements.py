@@ -357,7 +357,7 @@ class Body:
         places = np.arange(len(x.values)).reshape(x.dims)
         flags = node.inputs[1].type.broadcastable
         try:
-            chosen = np.asarray(places[numpy_index(op.idx_list, numbers)])
+            chosen = np.asarray(places[numpy_index(op.pattern, numbers)])
         except (IndexError, ValueError) as error:
             raise NotSmall("an index does not fit") from error
         pad = chosen.ndim - len(y.dims)

@@ -147,9 +147,9 @@ def index_of_vector(node: Apply) -> Variable | None:
     """An element of ``make_vector`` or of a shape; a slice of ``make_vector``."""
     op: Any = node.op
     x = node.inputs[0]
-    if len(op.idx_list) != 1 or x.type.ndim != 1:
+    if len(op.pattern) != 1 or x.type.ndim != 1:
         return None
-    entry = op.idx_list[0]
+    entry = op.pattern[0]
     parts = _elements(x)
     if parts is None:
         return None
@@ -204,7 +204,7 @@ def static_index(node: Apply) -> Variable | None:
         return entry
 
     entries = []
-    for axis, entry in enumerate(op.idx_list):
+    for axis, entry in enumerate(op.pattern):
         if isinstance(entry, tuple):
             first, last, step = entry
             first = number_of(first, axis, False)
@@ -225,6 +225,6 @@ def whole_array(node: Apply) -> Variable | None:
     x = node.inputs[0]
     whole = all(
         isinstance(e, tuple) and e[0] in (None, 0) and e[1] is None and e[2] in (None, 1)
-        for e in op.idx_list
+        for e in op.pattern
     )
     return x if whole and pattern(x) == pattern(node.outputs[0]) else None

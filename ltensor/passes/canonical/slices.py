@@ -23,9 +23,9 @@ FLIP = (None, None, -1)
 def _flipped_axes(node: Apply) -> list[int] | None:
     """The axes that a subtensor turns around, if it does nothing else."""
     op: Any = node.op
-    if not all(e == FLIP or is_full(e) for e in op.idx_list):
+    if not all(e == FLIP or is_full(e) for e in op.pattern):
         return None
-    axes = [axis for axis, e in enumerate(op.idx_list) if e == FLIP]
+    axes = [axis for axis, e in enumerate(op.pattern) if e == FLIP]
     return axes or None
 
 
@@ -59,7 +59,7 @@ def index_of_new_axis(node: Apply) -> Variable | None:
     """The only element along an axis that a dimshuffle added."""
     op: Any = node.op
     x, *scalars = node.inputs
-    if not op.idx_list or op.idx_list[0] not in (0, -1) or isinstance(op.idx_list[0], tuple):
+    if not op.pattern or op.pattern[0] not in (0, -1) or isinstance(op.pattern[0], tuple):
         return None
     flags = made_by(x, Flags)
     view = made_by(x if flags is None else flags.inputs[0], DimShuffle)
@@ -68,9 +68,9 @@ def index_of_new_axis(node: Apply) -> Variable | None:
     rest = dimshuffle(view.inputs[0], view.op.new_order[1:])
     if flags is not None and flags.op.pattern[1:] != rest.type.broadcastable:
         return None
-    if len(op.idx_list) == 1:
+    if len(op.pattern) == 1:
         return rest
-    return apply_op(Subtensor(op.idx_list[1:]), rest, *scalars)
+    return apply_op(Subtensor(op.pattern[1:]), rest, *scalars)
 
 
 @RULES.rule(add)
@@ -106,7 +106,7 @@ def all_of_zeros(node: Apply) -> Variable | None:
     x, y, *scalars = node.inputs
     if pattern(x) != pattern(y) or x.type.dtype != y.type.dtype or not is_zero(x):
         return None
-    entries = resolve(node.op.idx_list, scalars)
+    entries = resolve(node.op.pattern, scalars)
     sizes = Sizes()
     shape = sizes.of(x)
     for entry, size in zip(entries, shape, strict=False):
