@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -265,57 +266,51 @@ def test_threads_compile_at_once() -> None:
     assert results == {k * 10 + step: k * 10 + step for k in range(6) for step in range(5)}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_fork_while_another_thread_compiles() -> None:
-    before = jit.compile_module(adder(7))
+def fork_while(busy: Callable[[], object], good: Callable[[], bool], times: int) -> None:
+    """Fork again and again while another thread is ``busy``; children must find ``good``."""
     stop = threading.Event()
 
-    def busy() -> None:
+    def work() -> None:
         while not stop.is_set():
-            jit.compile_module(adder(8))
+            busy()
 
-    thread = threading.Thread(target=busy)
+    thread = threading.Thread(target=work)
     thread.start()
     try:
-        for _ in range(5):
+        for _ in range(times):
             child = os.fork()
             if child == 0:
-                old = UNARY(before.address("f"))(1) == 8
-                new = UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
-                os._exit(0 if old and new else 1)
+                signal.alarm(60)
+                os._exit(0 if good() else 1)
             _, status = os.waitpid(child, 0)
             assert status == 0
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_fork_while_another_thread_compiles() -> None:
+    before = jit.compile_module(adder(7))
+
+    def good() -> bool:
+        old = UNARY(before.address("f"))(1) == 8
+        return old and UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
+
+    fork_while(lambda: jit.compile_module(adder(8)), good, 5)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_fork_while_another_thread_drops_code() -> None:
     """That is done without ltensor's lock, but under llvmlite's."""
-    stop = threading.Event()
     text = "\n".join(f"define i64 @f{k}(i64 %x) {{ ret i64 %x }}" for k in range(200))
 
-    def busy() -> None:
-        while not stop.is_set():
-            jit.llvm().parse_assembly(text)
+    def good() -> bool:
+        return UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
 
-    thread = threading.Thread(target=busy)
-    thread.start()
-    try:
-        for _ in range(10):
-            child = os.fork()
-            if child == 0:
-                signal.alarm(60)
-                good = UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
-                os._exit(0 if good else 1)
-            _, status = os.waitpid(child, 0)
-            assert status == 0
-    finally:
-        stop.set()
-        thread.join()
+    fork_while(lambda: jit.llvm().parse_assembly(text), good, 10)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
