@@ -259,27 +259,33 @@ class LogSoftmax(_RowOp):
             self._lower_rows(k, x, y)
 
     def _lower_rows(self, k: Any, x: Any, y: Any) -> None:
-        b = k.b
         with rows(k, x) as row:
-            top = row.largest(lambda j: row.load(x, j))
-            total = row.total(lambda j: b.exp(b.sub(row.load(x, j), top)))
-            rest = b.log(total)
-            row.each(lambda j: row.store(y, j, b.sub(b.sub(row.load(x, j), top), rest)))
+            top, total = self._sum(row, x)
+            self._write(row, x, y, top, k.b.log(total))
 
     def _lower_apart(self, k: Any, x: Any, y: Any) -> None:
         """Of narrow rows: the logarithms are apart, each would take longer than its row."""
         b, wide = k.b, dt.work_dtype(x.dtype)
         tops, logs = (b.temporary(wide, x.dims[:1]) for _ in range(2))
         with rows(k, x) as row:
-            top = row.largest(lambda j: row.load(x, j))
-            total = row.total(lambda j: b.exp(b.sub(row.load(x, j), top)))
+            top, total = self._sum(row, x)
             b.store(tops, [row.row], top)
             b.store(logs, [row.row], total)
         with b.loop(x.dims[0], kind="vector", parallel=True, label="LogSoftmax") as loop:
             b.store(logs, [loop.index], b.log(b.load(logs, [loop.index])))
         with rows(k, x) as row:
-            top, rest = b.load(tops, [row.row]), b.load(logs, [row.row])
-            row.each(lambda j: row.store(y, j, b.sub(b.sub(row.load(x, j), top), rest)))
+            self._write(row, x, y, b.load(tops, [row.row]), b.load(logs, [row.row]))
+
+    @staticmethod
+    def _sum(row: RowLoops, x: Any) -> tuple[Any, Any]:
+        """The largest element of a row, and the sum of the powers of what they are less."""
+        b, top = row.b, row.largest(lambda j: row.load(x, j))
+        return top, row.total(lambda j: b.exp(b.sub(row.load(x, j), top)))
+
+    @staticmethod
+    def _write(row: RowLoops, x: Any, y: Any, top: Any, rest: Any) -> None:
+        b = row.b
+        row.each(lambda j: row.store(y, j, b.sub(b.sub(row.load(x, j), top), rest)))
 
     def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
         from ltensor.ops.arithmetic import mul, sub

@@ -9,14 +9,10 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import whole
 from ltensor.lowering.program import Loop, Scope, Value, walk
 
-
-@pytest.fixture(autouse=True)
-def only_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is counted is the form for long rows."""
-    monkeypatch.setattr(whole, "hold_short_rows", lambda b: None)
+# what is counted is the form for long rows
+pytestmark = pytest.mark.usefixtures("only_long_rows")
 
 
 @dataclass

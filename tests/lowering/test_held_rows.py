@@ -11,7 +11,6 @@ import ltensor as theano
 import ltensor.tensor as T
 from ltensor.lowering.cpu import chunks, jit, thread_pool
 from ltensor.lowering.program import Loop, Value, walk
-from ltensor.lowering.rewrites import parallel
 from ltensor.lowering.rewrites.held_rows import HELD
 
 
@@ -52,12 +51,7 @@ def held(f: Any) -> list[Loop]:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_results(name: str, dtype: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if threads > 1:
-        if not thread_pool.has_threads():
-            pytest.skip("no threads on this system")
-        monkeypatch.setattr(parallel, "WORTH_SHARING", -1)
-        monkeypatch.setattr(chunks, "WORTH_SHARING", -1)
+def test_results(name: str, dtype: str, threads: int, every_loop_is_shared: None) -> None:
     program, numpy = PROGRAMS[name]
     x = T.matrix("x", dtype=dtype)
     with theano.config.change_flags(num_threads=threads):
@@ -71,7 +65,6 @@ def test_results(name: str, dtype: str, threads: int, monkeypatch: pytest.Monkey
             for given in (a[:, :columns].copy(), a[:, ::2], a[:, :columns].T.copy().T):
                 want = numpy(given.astype("float64"))
                 np.testing.assert_allclose(f(given), want, rtol=tolerance, atol=tolerance)
-    thread_pool.words()  # the limit of the environment again
 
 
 def test_a_row_is_read_and_written_once() -> None:

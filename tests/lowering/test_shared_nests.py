@@ -7,13 +7,9 @@ import pytest
 
 import ltensor as theano
 import ltensor.tensor as T
-from ltensor.lowering import whole
 
-
-@pytest.fixture(autouse=True)
-def only_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is counted is the form for long rows."""
-    monkeypatch.setattr(whole, "hold_short_rows", lambda b: None)
+# what is counted is the form for long rows
+pytestmark = pytest.mark.usefixtures("only_long_rows")
 
 
 def text(f) -> str:

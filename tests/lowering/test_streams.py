@@ -11,10 +11,9 @@ import pytest
 
 import ltensor
 import ltensor.tensor as T
-from ltensor.lowering.cpu import chunks, streams, thread_pool
+from ltensor.lowering.cpu import streams, thread_pool
 from ltensor.lowering.cpu.chunks import render_chunk
 from ltensor.lowering.cpu.jit import host
-from ltensor.lowering.rewrites import parallel
 
 pytestmark = pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64"), reason="x86 only"
@@ -87,14 +86,15 @@ CASES: dict[str, tuple[list[Any], Callable[..., Any], Callable[..., Any]]] = {
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("size", [7, 16, 64, 71, 200])
 @pytest.mark.parametrize("case", CASES)
-def test_results(case: str, size: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results(
+    case: str,
+    size: int,
+    threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+    every_loop_is_shared: None,
+) -> None:
     """As if the cache had 256 bytes: whole lines, odd rows, tails."""
     monkeypatch.setattr(streams, "LARGE", 256)
-    if threads > 1:
-        if not thread_pool.has_threads():
-            pytest.skip("no threads on this system")
-        monkeypatch.setattr(parallel, "WORTH_SHARING", -1)
-        monkeypatch.setattr(chunks, "WORTH_SHARING", -1)
     inputs, program, numpy = CASES[case]
     rng = np.random.default_rng(size)
     values = [

@@ -27,10 +27,10 @@ Compile = Callable[..., Any]
 
 
 @pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def threads(
+    monkeypatch: pytest.MonkeyPatch, every_loop_is_shared: None
+) -> Iterator[Callable[..., Any]]:
     """Compiles for three threads that share every loop that may be shared."""
-    monkeypatch.setattr(parallel, "WORTH_SHARING", -1)
-    monkeypatch.setattr(chunks, "WORTH_SHARING", -1)
     monkeypatch.setattr(chunks, "GRAIN", 1)
 
     def compile_(inputs: Any, outputs: Any, **options: Any) -> Any:
@@ -41,7 +41,6 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     worth.value = -1
     yield compile_
     worth.value = thread_pool.WORTH_WAKING
-    thread_pool.words()  # the limit of the environment again
 
 
 def serial(inputs: Any, outputs: Any) -> Any:

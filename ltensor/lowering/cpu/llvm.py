@@ -124,12 +124,16 @@ class Renderer(VectorLoops, Storage, Checks):
         links = max((self._links.get(a, 0) for a in value.args), default=0)
         links += value.op in ("add", "sub", "mul")
         if links > (MOST_LINKS_INSIDE if self.depth else MOST_LINKS):
-            kind, place = scalar_type(value.dtype), f"%far{len(self.allocas)}"
-            self.allocas.append(f"  {place} = alloca {kind}")
-            self.line(f"store volatile {kind} {self.registers[value]}, ptr {place}")
-            self.registers[value] = self.put(f"load volatile {kind}, ptr {place}")
+            self._through_memory(value)
             links = 0
         self._links[value] = links
+
+    def _through_memory(self, value: Value) -> None:
+        """Store a scalar and load it again, which LLVM must not see through."""
+        kind, place = memory_type(value.dtype), f"%set{len(self.allocas)}"
+        self.allocas.append(f"  {place} = alloca {kind}")
+        self.line(f"store volatile {kind} {self.registers[value]}, ptr {place}")
+        self.registers[value] = self.put(f"load volatile {kind}, ptr {place}")
 
     # ------------------------------------------------------------------ loops
 
@@ -237,10 +241,7 @@ class Renderer(VectorLoops, Storage, Checks):
         if len(carries) <= MOST_CARRIED:
             return
         for c in carries:
-            kind, place = memory_type(c.phi.dtype), f"%carried{len(self.allocas)}"
-            self.allocas.append(f"  {place} = alloca {kind}")
-            self.line(f"store volatile {kind} {self.registers[c.result]}, ptr {place}")
-            self.registers[c.result] = self.put(f"load volatile {kind}, ptr {place}")
+            self._through_memory(c.result)
 
     # ------------------------------------------------------------------ calls
 

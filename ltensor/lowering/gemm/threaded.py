@@ -11,7 +11,7 @@ import functools
 
 from ltensor.lowering.cpu import jit, thread_pool
 from ltensor.lowering.gemm import dispatch
-from ltensor.lowering.gemm.element import Element
+from ltensor.lowering.gemm.element import Element, SimpleHost
 from ltensor.lowering.gemm.form import batched_params, gemm_params
 from ltensor.lowering.gemm.writer import Writer
 
@@ -57,7 +57,7 @@ def _module(symbol: str, serial: int, threads: int) -> jit.CompiledModule:
 def module_text(symbol: str, threads: int) -> str:
     """The LLVM text for one symbol of `dispatch`, cut into ``threads`` parts."""
     form, short = symbol.removeprefix("lt_").rsplit("_", 1)
-    el = Element.make("float32" if short == "f32" else "float64", _AnyHost())
+    el = Element.make("float32" if short == "f32" else "float64", SimpleHost())
     if form == "matmul_batched":
         params = batched_params(el)
         whole, part = _batch(el, symbol, params, threads)
@@ -70,11 +70,6 @@ def module_text(symbol: str, threads: int) -> str:
         f"declare void @lt_complete_{short}()\n"
         f"@lt_parallel_for_word = external global ptr\n{part}{whole}"
     )
-
-
-class _AnyHost:
-    vector_bytes = 16
-    has_fma = False
 
 
 def _arguments(params: str) -> list[tuple[str, str]]:

@@ -8,12 +8,13 @@ single masked step, in which a reduction is a value, ``across`` the lanes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Iterator
 
 from ltensor.ir.dtypes import item_size
 from ltensor.lowering.builder import Builder
 from ltensor.lowering.program import EFFECTS, If, Loop, Scope, Value, new_loop, walk
-from ltensor.lowering.rewrites.loop_edits import deepen, is_plain
+from ltensor.lowering.rewrites.loop_edits import choose_by_length, copy_value, deepen, is_plain
 
 #: elements of the longest row that is held: a register of float32, two of float64 with AVX-512
 HELD = 16
@@ -26,20 +27,12 @@ def hold_short_rows(b: Builder) -> None:
         if extent is None:
             continue
         if extent.op == "const":
-            lanes = max(2, 1 << (extent.attr - 1).bit_length())
-            scope.body[scope.body.index(loop)] = _held(b, scope, loop, extent, lanes)
-            continue
-        for lanes in (HELD // 2, HELD) if _is_wide(loop) else (HELD,):
-            place = scope.body.index(loop)
-            condition = Value("cmp", "bool", (extent, b.const(lanes)), "le", scope, b)
-            branch = If(condition, Scope(scope), Scope(scope))
-            branch.then.body.append(_held(b, branch.then, loop, extent, lanes))
-            branch.orelse.body.append(loop)
-            loop.body.parent = branch.orelse
-            if loop.steps is not None:
-                loop.steps.scope = branch.orelse
-            scope.body[place : place + 1] = [condition, branch]
-            scope = branch.orelse
+            sizes: tuple[int, ...] = (max(2, 1 << (extent.attr - 1).bit_length()),)
+        else:
+            sizes = (HELD // 2, HELD) if _is_wide(loop) else (HELD,)
+        for lanes in sizes:
+            form = functools.partial(_held, b, loop, extent, lanes)
+            scope = choose_by_length(scope, loop, extent, lanes, form)
     deepen(b.program.root)
 
 
@@ -106,17 +99,16 @@ class _Step:
         """A copy of ``value``, or what is known to be equal to it."""
         args = tuple(self.names.get(a, a) for a in value.args)
         if value.op == "load":
-            self.names[value] = self._load(value, args)
+            self._load(value, args)
         elif value.op == "store":
-            self._store(self._made(value, args))
+            self._store(copy_value(value, self.body, self.names))
         elif value.op in EFFECTS:
-            self._made(value, args)
+            copy_value(value, self.body, self.names)
         else:
             key = (value.op, value.dtype, _words(args), repr(value.attr))
-            found = self._known.get(key)
-            if found is None:
-                found = self._known[key] = self._made(value, args)
-            self.names[value] = found
+            if key not in self._known:
+                self._known[key] = copy_value(value, self.body, self.names)
+            self.names[value] = self._known[key]
 
     def across(self, loop: Loop) -> None:
         """The results of a loop along the row."""
@@ -127,17 +119,12 @@ class _Step:
             self.body.body.append(made)
             self.names[c.result] = made
 
-    def _made(self, value: Value, args: tuple[Value, ...]) -> Value:
-        made = Value(value.op, value.dtype, args, value.attr, self.body, value.owner)
-        self.body.body.append(made)
-        return made
-
-    def _load(self, value: Value, args: tuple[Value, ...]) -> Value:
+    def _load(self, value: Value, args: tuple[Value, ...]) -> None:
         key = (_words(args), value.dtype)
         if key not in self._elements:
             self._unread.clear()
-            self._elements[key] = self._made(value, args)
-        return self._elements[key]
+            self._elements[key] = copy_value(value, self.body, self.names)
+        self.names[value] = self._elements[key]
 
     def _store(self, store: Value) -> None:
         pointer, offset, element = store.args
@@ -155,7 +142,7 @@ def _words(values: tuple[Value, ...]) -> tuple[Hashable, ...]:
     return tuple((v.dtype, repr(v.attr)) if v.op == "const" else v for v in values)
 
 
-def _held(b: Builder, scope: Scope, loop: Loop, extent: Value, lanes: int) -> Loop:
+def _held(b: Builder, loop: Loop, extent: Value, lanes: int, scope: Scope) -> Loop:
     """The nest for short rows."""
     rows = new_loop(
         scope, loop.extent, "serial", b, parallel=loop.parallel, label=loop.label, cost=loop.cost

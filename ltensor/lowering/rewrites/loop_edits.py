@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ltensor.lowering.program import EFFECTS, SERIAL_ONLY, If, Loop, Scope, Value, walk
+
+#: makes a loop for a scope
+Form = Callable[[Scope], Loop]
 
 
 def shift(loop: Loop, begin: Value, extent: Value) -> None:
@@ -37,6 +42,35 @@ def deepen(scope: Scope) -> None:
                 deepen(side)
 
 
+def choose_by_length(scope: Scope, loop: Loop, extent: Value, most: int, form: Form) -> Scope:
+    """Put another form of ``loop`` beside it, for an ``extent`` of so many steps at most.
+
+    Parameters
+    ----------
+    form : callable
+        Makes the other form for the scope that it gets. It stands alone if the extent is known.
+
+    Returns
+    -------
+    Scope
+        Where ``loop`` is now. Who has edited all scopes calls `deepen`.
+    """
+    place, owner = scope.body.index(loop), extent.owner
+    if extent.op == "const":
+        scope.body[place] = form(scope)
+        return scope
+    limit = owner.const(most)
+    condition = Value("cmp", "bool", (extent, limit), "le", scope, owner)
+    branch = If(condition, Scope(scope), Scope(scope))
+    branch.then.body.append(form(branch.then))
+    branch.orelse.body.append(loop)
+    loop.body.parent = branch.orelse
+    if loop.steps is not None:
+        loop.steps.scope = branch.orelse
+    scope.body[place : place + 1] = [condition, branch]
+    return branch.orelse
+
+
 def is_plain(entry: object) -> bool:
     """Whether an entry computes, reads or writes elements, in any lane."""
     if not isinstance(entry, Value) or entry.op in SERIAL_ONLY:
@@ -44,8 +78,9 @@ def is_plain(entry: object) -> bool:
     return entry.op in ("load", "store") or entry.op not in EFFECTS
 
 
-def copy_value(value: Value, scope: Scope, names: dict[Value, Value]) -> None:
+def copy_value(value: Value, scope: Scope, names: dict[Value, Value]) -> Value:
     """Put a copy of ``value`` into ``scope``, of the copies of its operands that ``names`` has."""
     args = tuple(names.get(a, a) for a in value.args)
     made = names[value] = Value(value.op, value.dtype, args, value.attr, scope, value.owner)
     scope.body.append(made)
+    return made

@@ -9,9 +9,11 @@ the lanes are rows.
 
 from __future__ import annotations
 
+import functools
+
 from ltensor.lowering.builder import Builder
-from ltensor.lowering.program import Carry, If, Loop, Scope, Value, new_loop
-from ltensor.lowering.rewrites.loop_edits import copy_value, deepen, is_plain
+from ltensor.lowering.program import Carry, Loop, Scope, Value, new_loop
+from ltensor.lowering.rewrites.loop_edits import choose_by_length, copy_value, deepen, is_plain
 
 #: elements of the longest row that is narrow, and of one whose elements are functions; longer ones
 #: are a single step (`held_rows`). `ltensor.ops.extrema` has another limit, for its nests in lanes
@@ -27,7 +29,9 @@ def split_narrow_rows(b: Builder) -> None:
         if inner is None:
             continue
         assert isinstance(entry, Loop)
-        _split(b, root, entry, inner)
+        form = functools.partial(_narrow, b, entry, inner)
+        choose_by_length(root, entry, inner.extent, _limit(inner), form)
+    deepen(root)
 
 
 def _reduction(loop: Loop) -> Loop | None:
@@ -61,24 +65,7 @@ def _has_functions(along: Loop) -> bool:
     return any(isinstance(e, Value) and e.op == "math" for e in along.body.body)
 
 
-def _split(b: Builder, root: Scope, loop: Loop, along: Loop) -> None:
-    place = root.body.index(loop)
-    if along.extent.op == "const":
-        root.body[place] = _narrow(b, root, loop, along)
-        deepen(root)
-        return
-    condition = Value("cmp", "bool", (along.extent, b.const(_limit(along))), "le", root, b)
-    branch = If(condition, Scope(root), Scope(root))
-    branch.then.body.append(_narrow(b, branch.then, loop, along))
-    branch.orelse.body.append(loop)
-    loop.body.parent = branch.orelse
-    if loop.steps is not None:
-        loop.steps.scope = branch.orelse
-    root.body[place : place + 1] = [condition, branch]
-    deepen(root)
-
-
-def _narrow(b: Builder, scope: Scope, loop: Loop, along: Loop) -> Loop:
+def _narrow(b: Builder, loop: Loop, along: Loop, scope: Scope) -> Loop:
     """The nest for narrow rows."""
     names: dict[Value, Value] = {}
     kind = "vector" if _has_functions(along) else "serial"
