@@ -12,11 +12,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from ltensor.errors import LoweringError
-from ltensor.lowering.cpu import intrinsics, jit, object_file
+from ltensor.lowering.cpu import engines, intrinsics, jit, loader, machine, object_file
 
 UNARY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 UNARY_DOUBLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
@@ -235,16 +236,146 @@ def test_truncated_object_is_an_error_not_a_crash() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="reads /proc")
 def test_dropped_modules_give_their_memory_back() -> None:
-    def mapped() -> int:
+    def executable() -> int:
+        """Bytes of code that belong to no file."""
+        total = 0
         with open("/proc/self/maps") as maps:
-            return sum(1 for _ in maps)
+            for line in maps:
+                where, rights, _, device, *_ = line.split()
+                if "x" in rights and device == "00:00":
+                    low, high = (int(part, 16) for part in where.split("-"))
+                    total += high - low
+        return total
 
     data = jit.object_code(adder(4))
     keep = [jit.link_object(data) for _ in range(200)]
-    high = mapped()
+    high = executable()
     del keep
     gc.collect()
-    assert mapped() < high - 150
+    assert executable() <= high - 150 * 4096
+
+
+# --- without LLVM and with its engines -----------------------------------------------------------
+
+IS_LOADED = os.uname().machine == "x86_64" if hasattr(os, "uname") else False
+needs_loader = pytest.mark.skipif(not IS_LOADED, reason="objects of other machines: MCJIT's")
+
+DATA_AND_CALLS = """declare i64 @lt_test_twice(i64)
+@counter = global i64 5
+@empty = global [4 x i64] zeroinitializer
+@words = constant [2 x ptr] [ptr @f, ptr @counter]
+define i64 @f(i64 %x) {
+  %y = call i64 @lt_test_twice(i64 %x)
+  %c = load i64, ptr @counter
+  %d = add i64 %c, 1
+  store i64 %d, ptr @counter
+  store i64 %d, ptr getelementptr (i64, ptr @empty, i64 2)
+  %z = add i64 %y, %c
+  ret i64 %z
+}"""
+
+
+def parsed(text: str = DATA_AND_CALLS) -> tuple[bytes, object_file.ObjectFile]:
+    data = jit.object_code(text)
+    return data, object_file.read(data)
+
+
+def use(addresses: dict[str, int]) -> None:
+    f = UNARY(addresses["f"])
+    assert [f(10), f(10), f(10)] == [25, 26, 27]
+    assert ctypes.c_int64.from_address(addresses["counter"]).value == 8
+    assert list((ctypes.c_int64 * 4).from_address(addresses["empty"])) == [0, 0, 8, 0]
+    assert list((ctypes.c_int64 * 2).from_address(addresses["words"])) == [
+        addresses["f"],
+        addresses["counter"],
+    ]
+
+
+TWICE = UNARY(lambda x: 2 * x)
+NEEDED = {"lt_test_twice": ctypes.cast(TWICE, ctypes.c_void_p).value or 0}
+
+
+@needs_loader
+def test_loader_places_code_and_data() -> None:
+    data, found = parsed()
+    loaded = loader.load(data, found, NEEDED)
+    again = loader.load(data, found, NEEDED)
+    assert loaded is not None
+    assert again is not None
+    assert loaded[0].keys() == found.names().defined
+    use(loaded[0])
+    use(again[0])
+
+
+def test_engines_place_the_same() -> None:
+    data, found = parsed()
+    addresses, owner = engines.load(data, found.names().defined, NEEDED)
+    use(addresses)
+    del owner
+
+
+@needs_loader
+def test_code_cannot_be_written() -> None:
+    loaded = loader.load(*parsed(), NEEDED)
+    assert loaded is not None
+    address = loaded[0]["f"]
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            where, rights = line.split()[:2]
+            low, high = (int(part, 16) for part in where.split("-"))
+            if low <= address < high:
+                assert rights == "r-xp"
+                return
+    raise AssertionError("the code is nowhere")
+
+
+@needs_loader
+def test_what_the_loader_does_not_know_is_left_to_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, found = parsed()
+    assert loader.load(data, found._replace(machine=183), NEEDED) is None
+    thread_local = [s._replace(flags=s.flags | 0x400) for s in found.sections]
+    assert loader.load(data, found._replace(sections=thread_local), NEEDED) is None
+    # as if every relocation were one of another kind
+    monkeypatch.setattr(loader, "_R_X86_64_64", 2)
+    assert loader.load(data, found, NEEDED) is None
+    module = jit.compile_module(DATA_AND_CALLS, NEEDED)
+    use(dict(module.addresses))
+
+
+def test_engines_do_not_take_a_name_from_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "load", lambda *given: None)
+    test_needed_name_is_not_taken_from_a_neighbour()
+    test_same_names_in_many_modules()
+    if os.path.exists("/proc/self/maps"):
+        test_dropped_modules_give_their_memory_back()
+
+
+@needs_loader
+def test_process_that_compiles_nothing_does_not_load_llvm(tmp_path: Path) -> None:
+    program = """
+import sys
+import numpy as np
+import ltensor
+import ltensor.tensor as T
+x = T.dvector("x")
+s = ltensor.shared(np.zeros(3))
+f = ltensor.function([x], T.exp(x) + T.dot(x, x), updates=[(s, s + x)])
+assert np.allclose(f(np.ones(3)), np.e + 3) and (s.get_value() == 1).all()
+print("llvmlite.binding" in sys.modules)
+"""
+    environment = dict(os.environ, LTENSOR_CACHE="1", LTENSOR_CACHE_DIR=str(tmp_path))
+    environment["LTENSOR_PLANS"] = "1"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for _ in range(2)
+    ]
+    assert [run.stdout.strip() for run in runs] == ["True", "False"]
 
 
 # --- threads and processes ----------------------------------------------------------------------
@@ -296,7 +427,8 @@ def test_fork_while_another_thread_compiles() -> None:
 
     def good() -> bool:
         old = UNARY(before.address("f"))(1) == 8
-        return old and UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
+        module = jit.compile_module(adder(9))
+        return old and UNARY(module.address("f"))(1) == 10
 
     fork_while(lambda: jit.compile_module(adder(8)), good, 5)
 
@@ -308,9 +440,10 @@ def test_fork_while_another_thread_drops_code() -> None:
     text = "\n".join(f"define i64 @f{k}(i64 %x) {{ ret i64 %x }}" for k in range(200))
 
     def good() -> bool:
-        return UNARY(jit.compile_module(adder(9)).address("f"))(1) == 10
+        module = jit.compile_module(adder(9))
+        return UNARY(module.address("f"))(1) == 10
 
-    fork_while(lambda: jit.llvm().parse_assembly(text), good, 10)
+    fork_while(lambda: machine.llvm().parse_assembly(text), good, 10)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -5,14 +5,12 @@ only `host`, `identity`, `compile_module`, `compile_library`, `object_code`, `ob
 `link_object` and `register_symbol`. llvmlite is imported on first use (`machine`), so that
 importing ltensor does not pay for it.
 
-Note [Engines by generation]. One MCJIT engine serves many modules: an engine of its own per
-function costs 0.9 MB, a module in a shared engine 0.01 MB. MCJIT gives memory back only when a
-whole engine goes, so engines are used in generations of `_MODULES_PER_ENGINE` modules: a
-generation dies with its last live module.
+Objects are put into memory by `loader`, or by LLVM's MCJIT (`engines`) where their format or their
+machine is not one that it knows.
 
 Note [Undefined symbols]. MCJIT resolves an unknown symbol to null and says nothing, so the object
-file's own symbol table is checked before it is linked. Addresses enter by name only
-(``add_symbol``), never as constants in the text: object code may be cached on disk.
+file's own symbol table is checked before it is linked. Addresses enter by name only, never as
+constants in the text: object code may be cached on disk.
 """
 
 from __future__ import annotations
@@ -24,9 +22,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ltensor.errors import LoweringError
-from ltensor.lowering.cpu import memory_guard, object_cache, object_file
+from ltensor.lowering.cpu import engines, loader, object_cache, object_file
 from ltensor.lowering.cpu.code_generation import kept_object, object_code, object_name, prepared
-from ltensor.lowering.cpu.machine import Host, emitter, fresh_machine, host, identity, llvm, lock
+from ltensor.lowering.cpu.machine import Host, emitter, host, identity, lock
 
 __all__ = [
     "CompiledModule",
@@ -42,8 +40,6 @@ __all__ = [
     "object_name",
     "register_symbol",
 ]
-
-_MODULES_PER_ENGINE = 32
 
 
 class UndefinedSymbol(LoweringError):
@@ -121,49 +117,6 @@ def _resolve(names: Iterable[str], symbols: Mapping[str, int]) -> dict[str, int]
 # --- object code to addresses -------------------------------------------------------------------
 
 
-class _Generation:
-    """One engine and the names that its modules define.  See Note [Engines by generation]."""
-
-    def __init__(self) -> None:
-        binding = llvm()
-        module = binding.parse_assembly("")
-        module.triple = host().triple
-        # An engine owns its target machine: the emitter must never be given to one.
-        self.engine = binding.create_mcjit_compiler(module, fresh_machine())
-        #: what its modules define, 0 where two of them define a name
-        self.names: dict[str, int] = {}
-        self.count = 0
-
-    def accepts(self, needed: Mapping[str, int]) -> bool:
-        """Say whether a module fits in: room left, and no other definition of what it needs.
-
-        MCJIT would take a neighbour's definition for an external symbol. Two modules that define
-        the same name do no harm: each was relocated when it was loaded, and addresses are read at
-        once.
-        """
-        names = self.names
-        return self.count < _MODULES_PER_ENGINE and all(
-            names.get(name, address) == address for name, address in needed.items()
-        )
-
-    def add(self, data: bytes, symbols: object_file.ObjectSymbols) -> dict[str, int]:
-        """Load an object and return the addresses of what it defines."""
-        self.count += 1
-        self.engine.add_object_file(llvm().object_file.ObjectFileRef.from_data(data))
-        self.engine.finalize_object()
-        found = {name: self.engine.get_function_address(name) for name in symbols.defined}
-        addresses = {
-            name: address or self.engine.get_global_value_address(name)
-            for name, address in found.items()
-        }
-        for name, address in addresses.items():
-            self.names[name] = 0 if name in self.names else address
-        return addresses
-
-
-_current: _Generation | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class CompiledModule:
     """Machine code in memory; it lives as long as this object.
@@ -237,24 +190,17 @@ def link_object(
     UndefinedSymbol
         If a symbol has no address.  Nothing was loaded then.
     """
-    global _current
-    memory_guard.for_object(len(data))
-    with lock:
-        is_elf = object_file.is_elf64(data)
-        if is_elf:
-            names = object_file.read_symbols(data)
-        else:
-            names = _declared_symbols(text if isinstance(text, str) else text())
-        resolved = _resolve(names.undefined, symbols or {})
-        add_symbol: Callable[[str, int], None] = llvm().add_symbol
-        for name, address in resolved.items():
-            add_symbol(name, address)
-        generation = _current
-        if generation is None or not generation.accepts(resolved):
-            generation = _current = _Generation()
-        addresses = generation.add(data, names)
-        keep = tuple(_keep[name] for name in resolved if name in _keep)
-    return CompiledModule(text, addresses, optimized, (generation, keep))
+    if object_file.is_elf64(data):
+        found = object_file.read(data)
+        names = found.names()
+    else:
+        found = None
+        names = _declared_symbols(text if isinstance(text, str) else text())
+    resolved = _resolve(names.undefined, symbols or {})
+    loaded = loader.load(data, found, resolved) if found else None
+    addresses, owner = loaded or engines.load(data, names.defined, resolved)
+    keep = tuple(_keep[name] for name in resolved if name in _keep)
+    return CompiledModule(text, addresses, optimized, (owner, keep))
 
 
 def compile_module(

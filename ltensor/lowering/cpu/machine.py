@@ -1,17 +1,22 @@
-"""The host and LLVM's view of it: llvmlite is imported and set up here, on first use (layer 4)."""
+"""The host and LLVM's view of it: llvmlite is imported and set up here, on first use (layer 4).
+
+What LLVM says of the host is kept on the disk (`host_record`): a process that finds all its code
+there needs no LLVM.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import ModuleType
 from typing import Any
 
-from ltensor.lowering.cpu import memory_guard
+from ltensor.lowering.cpu import host_record, memory_guard
 
 __all__ = ["Host", "emitter", "fresh_machine", "host", "identity", "llvm", "lock"]
 
@@ -112,12 +117,32 @@ def host() -> Host:
     The environment variable ``LTENSOR_CPU_FEATURES`` takes features away, for tests of what lesser
     machines run: ``-avx512f`` gives an AVX2 machine, ``-avx2,-fma`` one without FMA.
     """
+    return _known()[0]
+
+
+@functools.cache
+def _known() -> tuple[Host, str]:
+    """Return the host and LLVM's version, from the disk if they were found out before."""
+    restriction = os.environ.get("LTENSOR_CPU_FEATURES", "")
+    name = host_record.name(restriction)
+    kept = host_record.load(name)
+    if kept is not None:
+        with contextlib.suppress(TypeError, ValueError):
+            *fields, version = kept
+            return Host(*fields), str(version)
+    found, version = _found(restriction), str(llvm().llvm_version_info)
+    host_record.store(name, [*astuple(found), version])
+    return found, version
+
+
+def _found(restriction: str) -> Host:
+    """Ask LLVM what the host is."""
     binding = llvm()
     triple = binding.get_process_triple()
     found = binding.get_host_cpu_features()
     features = dict(found)
     flat = found.flatten()
-    flat += _restrict(features, os.environ.get("LTENSOR_CPU_FEATURES", ""))
+    flat += _restrict(features, restriction)
     cpu = binding.get_host_cpu_name()
     has_avx512 = all(features.get(name, False) for name in _AVX512)
     machine = _new_target_machine(triple, cpu, flat)
@@ -156,6 +181,5 @@ def identity() -> tuple[str, ...]:
     """Return what code generation depends on besides the module: the machine, LLVM's version."""
     import llvmlite
 
-    machine, binding = host(), llvm()
-    versions = llvmlite.__version__, str(binding.llvm_version_info)
-    return machine.cpu, machine.features, machine.triple, *versions
+    machine, version = _known()
+    return machine.cpu, machine.features, machine.triple, llvmlite.__version__, version

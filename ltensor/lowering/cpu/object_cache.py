@@ -15,7 +15,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +26,9 @@ LIMIT = 256 << 20
 CHECK_EVERY = 64
 #: seconds after which an unfinished file is taken for that of a writer that was killed
 ABANDONED = 3600
+
+#: endings of the files and what they hold
+_KINDS = {".o": "object code", ".plan": "plans", ".host": "processors"}
 
 # the first look comes sooner or later: many short processes do not write without end
 _written = os.getpid() % CHECK_EVERY
@@ -89,7 +91,8 @@ def load(name: str, kind: str = "o") -> bytes | None:
     name : str
         Made by `key`.
     kind : str
-        ``'o'`` for object code, ``'plan'`` for compiled functions (`ltensor.runtime.plans`).
+        ``'o'`` for object code, ``'plan'`` for compiled functions (`ltensor.runtime.plans`),
+        ``'host'`` for what LLVM says of the processor (`host_record`).
     """
     where = folder()
     if where is None:
@@ -108,6 +111,8 @@ def store(name: str, code: bytes, kind: str = "o") -> None:
     where = folder()
     if where is None:
         return
+    import tempfile  # not every process writes, and it brings a dozen modules
+
     temporary = None
     try:
         where.mkdir(parents=True, exist_ok=True)
@@ -136,12 +141,11 @@ def size() -> tuple[int, int]:
 
 def inventory() -> list[tuple[str, int, int]]:
     """What is kept: kind, number of entries, bytes."""
-    kinds = {".o": "object code", ".plan": "plans"}
-    found = dict.fromkeys(kinds, (0, 0))
+    found = dict.fromkeys(_KINDS, (0, 0))
     for _, bytes_, path in _entries():
         count, total = found[path.suffix]
         found[path.suffix] = count + 1, total + bytes_
-    return [(kinds[suffix], *numbers) for suffix, numbers in found.items()]
+    return [(_KINDS[suffix], *numbers) for suffix, numbers in found.items()]
 
 
 def clear() -> int:
@@ -168,7 +172,7 @@ def _entries() -> list[tuple[float, int, Path]]:
     found = []
     if where is not None and where.is_dir():
         for path in where.iterdir():
-            if path.suffix not in (".o", ".plan"):
+            if path.suffix not in _KINDS:
                 continue
             with contextlib.suppress(OSError):
                 status = path.stat()

@@ -1,19 +1,23 @@
-"""Reads the symbol table of a relocatable ELF object (layer 4).
+"""Reads relocatable ELF objects (layer 4): sections, symbols, relocations.
 
 MCJIT resolves an unknown symbol to null without a word, so what an object needs is read from the
 object itself before it is linked. The text of the module is not enough: code generation adds calls
 of its own (``fmod`` for ``frem``, ``memset``, ``fmaf`` on a host without FMA), and an object that
 comes from the disk cache has no text that was parsed.
+
+The numbers are those of the "System V Application Binary Interface", chapter 4 (Object Files).
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _SHT_SYMTAB = 2
+_SHT_RELA = 4
 _STB_LOCAL = 0
-_SHN_UNDEF = 0
+SHN_UNDEF = 0
 # Names that the assembler may leave undefined and the linker itself supplies.
 _LINKER_SUPPLIED = frozenset({"", "_GLOBAL_OFFSET_TABLE_"})
 
@@ -25,36 +29,105 @@ class ObjectSymbols(NamedTuple):
     undefined: frozenset[str]
 
 
+class Section(NamedTuple):
+    """A section's header, as it stands in the file."""
+
+    name: int
+    kind: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+    entry_size: int
+
+
+class Symbol(NamedTuple):
+    """A name of the object: ``section`` is `SHN_UNDEF` if it is defined elsewhere."""
+
+    name: str
+    is_local: bool
+    section: int
+    value: int
+
+
+class Relocation(NamedTuple):
+    """A place to be filled: ``offset`` bytes from the start of section ``target``."""
+
+    target: int
+    offset: int
+    kind: int
+    symbol: int
+    addend: int
+
+
+class ObjectFile(NamedTuple):
+    """What a loader wants to know of an object."""
+
+    machine: int
+    sections: list[Section]
+    symbols: list[Symbol]
+
+    def names(self) -> ObjectSymbols:
+        """What it defines for others and what it needs."""
+        named = [symbol for symbol in self.symbols if not symbol.is_local]
+        defined = frozenset(s.name for s in named if s.section != SHN_UNDEF)
+        needed = frozenset(s.name for s in named if s.section == SHN_UNDEF)
+        return ObjectSymbols(defined, needed - _LINKER_SUPPLIED)
+
+    def relocations(self, data: bytes) -> Iterator[Relocation]:
+        """All places that wait for an address."""
+        for section in self.sections:
+            if section.kind != _SHT_RELA:
+                continue
+            table = memoryview(data)[section.offset : section.offset + section.size]
+            for offset, info, addend in struct.iter_unpack("<QQq", table):
+                yield Relocation(section.info, offset, info & 0xFFFFFFFF, info >> 32, addend)
+
+
 def is_elf64(data: bytes) -> bool:
     """Say whether *data* is a little-endian 64-bit ELF file, the only format read here."""
     return data[:6] == b"\x7fELF\x02\x01"
 
 
+def read(data: bytes) -> ObjectFile:
+    """Return the sections and symbols of an ELF64 relocatable object.
+
+    Raises
+    ------
+    struct.error, ValueError
+        If the file ends too early.
+    """
+    (machine,) = struct.unpack_from("<H", data, 0x12)
+    (start,) = struct.unpack_from("<Q", data, 0x28)
+    size, count = struct.unpack_from("<HH", data, 0x3A)
+    if count == 0:
+        # More than 65 279 sections: the true number stands in the first section header.
+        (count,) = struct.unpack_from("<Q", data, start + 0x20)
+    sections = [
+        Section._make(struct.unpack_from("<IIQQQQIIQQ", data, start + index * size))
+        for index in range(count)
+    ]
+    symbols: list[Symbol] = []
+    for section in sections:
+        if section.kind == _SHT_SYMTAB:
+            symbols += _symbols(data, section, sections[section.link].offset)
+    return ObjectFile(machine, sections, symbols)
+
+
+def _symbols(data: bytes, section: Section, strings: int) -> Iterator[Symbol]:
+    table = data[section.offset : section.offset + section.size]
+    for name_offset, info, _, home, value, _ in struct.iter_unpack("<IBBHQQ", table):
+        is_local = info >> 4 == _STB_LOCAL
+        name = ""
+        if not is_local:
+            begin = strings + name_offset
+            name = data[begin : data.index(b"\0", begin)].decode()
+        yield Symbol(name, is_local, home, value)
+
+
 def read_symbols(data: bytes) -> ObjectSymbols:
     """Return the global symbols of an ELF64 relocatable object."""
-    (section_offset,) = struct.unpack_from("<Q", data, 0x28)
-    section_size, section_count = struct.unpack_from("<HH", data, 0x3A)
-    if section_count == 0:
-        # More than 65 279 sections: the true number stands in the first section header.
-        (section_count,) = struct.unpack_from("<Q", data, section_offset + 0x20)
-
-    def header(index: int) -> tuple[int, ...]:
-        # name, type, flags, addr, offset, size, link, info, addralign, entsize
-        return struct.unpack_from("<IIQQQQIIQQ", data, section_offset + index * section_size)
-
-    defined: set[str] = set()
-    undefined: set[str] = set()
-    for index in range(section_count):
-        _, kind, _, _, offset, size, link, first_global, _, _ = header(index)
-        if kind != _SHT_SYMTAB:
-            continue
-        strings = header(link)[4]
-        # Local symbols come first by the ELF rules; `first_global` is the number of them.
-        table = data[offset + first_global * 24 : offset + size]
-        for name_offset, info, _, shndx, _, _ in struct.iter_unpack("<IBBHQQ", table):
-            if info >> 4 == _STB_LOCAL:
-                continue
-            start = strings + name_offset
-            name = data[start : data.index(b"\0", start)].decode()
-            (undefined if shndx == _SHN_UNDEF else defined).add(name)
-    return ObjectSymbols(frozenset(defined), frozenset(undefined - _LINKER_SUPPLIED))
+    return read(data).names()
