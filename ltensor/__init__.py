@@ -36,6 +36,9 @@ from ltensor.scan.checkpoints import scan_checkpoints
 from ltensor.shared import SharedVariable, shared
 from ltensor.tensor import dot
 
+# isort: split
+from ltensor import theano_names
+
 __all__ = [
     "FAST_COMPILE",
     "FAST_RUN",
@@ -84,3 +87,5 @@ __all__ = [
     "tensor",
     "verify_grad",
 ]
+
+theano_names.install()

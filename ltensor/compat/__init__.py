@@ -3,6 +3,9 @@
 Layer 6.  Theano's layout lives in one table (`ltensor.compat.table`); nothing else in ltensor
 knows it.  The modules made here are real module objects without contents: each name is looked up
 in ltensor when it is first used, so that ``import theano.tensor.slinalg`` costs nothing by itself.
+
+The same layout is there below `ltensor` (``import ltensor as theano; theano.gof.Op``): what its own
+modules lack is looked up here by `ltensor.theano_names`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any, Final
 
 from ltensor.compat.table import ABSENT_MODULES, MODULES, WHY_ABSENT, Module
 
-__all__ = ["install", "uninstall", "unresolved"]
+__all__ = ["install", "lookup", "spec_of", "uninstall", "unresolved"]
 
 _MISSING: Final = object()
 
@@ -32,14 +35,64 @@ def _resolve(target: str) -> Any:
         if error.name is not None and (path + ".").startswith(error.name + "."):
             return _MISSING
         raise
-    return getattr(module, name, _MISSING) if name else module
+    if not name:
+        return module
+    if isinstance(module, CompatModule):
+        return getattr(module, name, _MISSING)
+    try:
+        # not getattr: a module of ltensor would ask here for what it lacks
+        return ModuleType.__getattribute__(module, name)
+    except AttributeError:
+        return _MISSING
+
+
+def _entry(path: str) -> Module | None:
+    """Find what the table says of ``theano.x``, or of ``ltensor.x`` as Theano's place of it."""
+    _, dot, rest = path.partition(".")
+    return MODULES.get(f"theano{dot}{rest}")
+
+
+def _find(path: str, name: str) -> Any:
+    """Find a name of module *path*; `_MISSING` when ltensor has no such thing."""
+    entry = _entry(path)
+    assert entry is not None
+    if name in entry.names:
+        target = entry.names[name]
+        is_path = target.partition(".")[0] == "theano"
+        return _resolve(path.partition(".")[0] + target[len("theano") :] if is_path else target)
+    submodule = f"{path}.{name}"
+    is_module = _entry(submodule) is not None
+    for other in entry.falls_to:
+        value = _resolve(f"{other}:{name}")
+        # ltensor's own module of that name gives way to Theano's, which may have more names.
+        if value is not _MISSING and not (isinstance(value, ModuleType) and is_module):
+            return value
+    return importlib.import_module(submodule) if is_module else _MISSING
+
+
+def lookup(path: str, name: str) -> Any:
+    """Return a name of Theano's module *path*, ``theano.tensor`` or ``ltensor.tensor``.
+
+    Raises
+    ------
+    AttributeError
+        When ltensor has no such thing, with the reason if there is one.
+    """
+    value = _find(path, name)
+    if value is _MISSING:
+        entry = _entry(path)
+        _, dot, rest = path.partition(".")
+        why = WHY_ABSENT.get(f"theano{dot}{rest}.{name}") or (entry and entry.missing)
+        raise AttributeError(f"ltensor has no {path}.{name}" + (f": {why}" if why else ""))
+    return value
 
 
 class CompatModule(ModuleType):
     """One of Theano's modules: a view of names that live elsewhere in ltensor."""
 
     def __init__(self, name: str) -> None:
-        entry = MODULES[name]
+        entry = _entry(name)
+        assert entry is not None
         super().__init__(name, entry.doc)
         self.__dict__["_entry"] = entry
 
@@ -48,27 +101,8 @@ class CompatModule(ModuleType):
             return self._public_names()
         if name.startswith("__") and name.endswith("__") and name != "__version__":
             raise AttributeError(name)
-        value = self._find(name)
-        if value is _MISSING:
-            full = f"{self.__name__}.{name}"
-            why = WHY_ABSENT.get(full) or self._entry.missing
-            raise AttributeError(f"ltensor has no {full}" + (f": {why}" if why else ""))
-        self.__dict__[name] = value
+        value = self.__dict__[name] = lookup(self.__name__, name)
         return value
-
-    def _find(self, name: str) -> Any:
-        entry: Module = self._entry
-        if name in entry.names:
-            return _resolve(entry.names[name])
-        submodule = f"{self.__name__}.{name}"
-        for path in entry.falls_to:
-            value = _resolve(f"{path}:{name}")
-            # ltensor's own module of that name gives way to Theano's, which may have more names.
-            if value is not _MISSING and not (
-                isinstance(value, ModuleType) and submodule in MODULES
-            ):
-                return value
-        return importlib.import_module(submodule) if submodule in MODULES else _MISSING
 
     # The import system binds each imported submodule in its parent.  Where Theano has a function
     # of the same name (tensor.sort, compile.function), the name must go on meaning the function.
@@ -81,7 +115,7 @@ class CompatModule(ModuleType):
         return sorted({*self.__dict__, *self._known_names()})
 
     def _known_names(self) -> Iterator[str]:
-        prefix = self.__name__ + "."
+        prefix = f"theano{self.__name__[len(self.__name__.partition('.')[0]) :]}."
         yield from self._entry.names
         yield from (
             path[len(prefix) :]
@@ -101,26 +135,17 @@ class CompatModule(ModuleType):
         """
         public = []
         for name in sorted({name for name in self._known_names() if not name.startswith("_")}):
-            value = self._find(name)
+            value = _find(self.__name__, name)
             if name in self._entry.names or not isinstance(value, ModuleType):
                 public.append(name)
-        return [name for name in public if self._find(name) is not _MISSING]
+        return [name for name in public if _find(self.__name__, name) is not _MISSING]
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname.partition(".")[0] != "theano":
-            return None
-        if fullname in MODULES:
-            # All are packages: which of Theano's were is nobody's concern.
-            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
-        for absent, why in ABSENT_MODULES.items():
-            if (fullname + ".").startswith(absent + "."):
-                # Without name=, or `from theano import sparse` would swallow what is said here.
-                raise ModuleNotFoundError(f"ltensor has no {fullname}: {why}")
-        return None
+        return spec_of(fullname) if fullname.partition(".")[0] == "theano" else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return CompatModule(spec.name)
@@ -131,6 +156,25 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 _finder = _Finder()
+
+
+def spec_of(path: str) -> importlib.machinery.ModuleSpec | None:
+    """Return how to make Theano's module *path* (``theano.gof``, ``ltensor.gof``), None if unknown.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        For a module of Theano's that ltensor leaves out, with the reason.
+    """
+    if _entry(path) is not None:
+        # All are packages: which of Theano's were is nobody's concern.
+        return importlib.machinery.ModuleSpec(path, _finder, is_package=True)
+    known = "theano" + "".join(path.partition(".")[1:])
+    for absent, why in ABSENT_MODULES.items():
+        if (known + ".").startswith(absent + "."):
+            # Without name=, or `from theano import sparse` would swallow what is said here.
+            raise ModuleNotFoundError(f"ltensor has no {path}: {why}")
+    return None
 
 
 def install() -> None:
@@ -160,7 +204,7 @@ def uninstall() -> None:
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
     for name, module in list(sys.modules.items()):
-        if isinstance(module, CompatModule):
+        if isinstance(module, CompatModule) and name.partition(".")[0] == "theano":
             del sys.modules[name]
 
 
