@@ -314,6 +314,74 @@ def test_engines_place_the_same() -> None:
     del owner
 
 
+MANY_KINDS = """declare i64 @lt_test_twice(i64)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+@lt_test_word = external global i64
+@lt_test_hook = external global ptr
+@table = internal constant [3 x ptr] [ptr @lt_test_twice, ptr @inner, ptr @lt_test_word]
+@room = internal global [1000 x i64] zeroinitializer
+define internal i64 @inner(i64 %x) noinline {
+  %y = mul i64 %x, 3
+  ret i64 %y
+}
+define i64 @f(i64 %x) {
+entry:
+  call void @llvm.memset.p0.i64(ptr @room, i8 1, i64 8000, i1 false)
+  switch i64 %x, label %other [
+    i64 0, label %zero
+    i64 1, label %one
+    i64 2, label %two
+    i64 3, label %three
+    i64 4, label %four
+    i64 5, label %five
+  ]
+zero:
+  %a = load i64, ptr @lt_test_word
+  ret i64 %a
+one:
+  %b = call i64 @lt_test_twice(i64 21)
+  ret i64 %b
+two:
+  %c = load ptr, ptr getelementptr ([3 x ptr], ptr @table, i64 0, i64 1)
+  %d = call i64 %c(i64 5)
+  ret i64 %d
+three:
+  %e = load i64, ptr getelementptr (i64, ptr @room, i64 999)
+  ret i64 %e
+four:
+  %g = load ptr, ptr @table
+  %h = call i64 %g(i64 50)
+  ret i64 %h
+five:
+  %i = load ptr, ptr @lt_test_hook
+  %j = call i64 %i(i64 7)
+  ret i64 %j
+other:
+  %k = sitofp i64 %x to double
+  %l = frem double %k, 7.5
+  %m = fmul double %l, 2.0
+  %n = fptosi double %m to i64
+  %o = call i64 @inner(i64 %n)
+  ret i64 %o
+}"""
+
+
+def test_all_that_llvm_writes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jump tables, calls and data elsewhere, addresses in constants, library calls."""
+    if IS_LOADED:
+        monkeypatch.setattr(engines, "load", None)
+    word = ctypes.c_int64(-4)
+    hook = ctypes.c_void_p(NEEDED["lt_test_twice"])
+    needed = NEEDED | {
+        "lt_test_word": ctypes.addressof(word),
+        "lt_test_hook": ctypes.addressof(hook),
+    }
+    module = jit.compile_module(MANY_KINDS, needed)
+    f = UNARY(module.address("f"))
+    assert [f(k) for k in range(6)] == [-4, 42, 15, 0x0101010101010101, 100, 14]
+    assert f(16) == 6
+
+
 @needs_loader
 def test_code_cannot_be_written() -> None:
     loaded = loader.load(*parsed(), NEEDED)
@@ -336,7 +404,7 @@ def test_what_the_loader_does_not_know_is_left_to_engines(monkeypatch: pytest.Mo
     thread_local = [s._replace(flags=s.flags | 0x400) for s in found.sections]
     assert loader.load(data, found._replace(sections=thread_local), NEEDED) is None
     # as if every relocation were one of another kind
-    monkeypatch.setattr(loader, "_R_X86_64_64", 2)
+    monkeypatch.setattr(loader, "_KNOWN", frozenset({999}))
     assert loader.load(data, found, NEEDED) is None
     module = jit.compile_module(DATA_AND_CALLS, NEEDED)
     use(dict(module.addresses))

@@ -1,14 +1,16 @@
 """Object code into memory without LLVM (layer 4): a process that compiles nothing never loads it.
 
 Loading LLVM takes some 30 ms and 50 MB, ten times what loading a function from the disk takes.
-What LLVM writes for x86-64 under its large code model is easy to place: nothing is reached by a
-distance, every address is a word of 64 bits that waits for it (relocation ``R_X86_64_64``). One
-mapping holds an object: code and constants first, which become executable and read-only, then what
-may be written. It is given back when its owner goes, but not while the process ends: arrays that go
-then are freed by code of the run time, in an order that nobody chooses.
+What LLVM writes for x86-64, position-independent and in its small code model (`machine`), is easy
+to place: an object reaches itself by distances of 32 bits, and what is elsewhere through words that
+hold its address. One mapping holds an object: code and constants, those words, a jump for each
+function that is called elsewhere, all of which become executable and read-only; then what may be
+written. It is given back when its owner goes, but not while the process ends: arrays that go then
+are freed by code of the run time, in an order that nobody chooses.
 
 An object that asks for anything else, or is for another machine or of another format, is left to
-`engines`.
+`engines`. The kinds of relocations are those of the "System V ABI, AMD64 Architecture Processor
+Supplement".
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from ltensor.errors import LoweringError
-from ltensor.lowering.cpu.object_file import ObjectFile
+from ltensor.lowering.cpu.object_file import SHN_UNDEF, ObjectFile, Relocation
 
-__all__ = ["load", "places"]
+__all__ = ["Layout", "layout", "load"]
 
 _EM_X86_64 = 62
 _SHT_PROGBITS, _SHT_NOBITS = 1, 8
@@ -32,25 +35,40 @@ _SHT_PROGBITS, _SHT_NOBITS = 1, 8
 _SHT_X86_64_UNWIND = 0x70000001
 _SHF_WRITE, _SHF_ALLOC, _SHF_TLS = 1, 2, 0x400
 _SHN_RESERVED = 0xFF00
-_R_X86_64_64 = 1
+#: an address; a distance; the distance to a function; the distance to a word with an address
+_R_64, _R_PC32, _R_PLT32, *_R_GOT = 1, 2, 4, 9, 41, 42
+_KNOWN = frozenset({_R_64, _R_PC32, _R_PLT32, *_R_GOT})
+#: jmp [rip + distance]
+_JUMP = b"\xff\x25"
+_SLOT = 8
+
+
+class Layout(NamedTuple):
+    """Where things go in a mapping, in bytes from its start.
+
+    Attributes
+    ----------
+    sections, slots, jumps : dict of int to int
+        By number of the section; words that hold addresses and jumps by number of the symbol.
+    fixed : int
+        Bytes, whole pages, that are not written any more once all addresses stand there.
+    size : int
+        Bytes of the whole mapping.
+    """
+
+    sections: dict[int, int]
+    slots: dict[int, int]
+    jumps: dict[int, int]
+    fixed: int
+    size: int
 
 
 def _aligned(size: int, alignment: int) -> int:
     return -(-size // alignment) * alignment
 
 
-def places(found: ObjectFile) -> tuple[dict[int, int], int, int] | None:
-    """Where in a mapping the sections of an object go; None if it is not for us to load.
-
-    Returns
-    -------
-    offsets : dict of int to int
-        Bytes from the start of the mapping, by number of the section.
-    fixed : int
-        Bytes, whole pages, that are not written any more once all addresses stand there.
-    size : int
-        Bytes of the whole mapping.
-    """
+def layout(found: ObjectFile, relocations: list[Relocation]) -> Layout | None:
+    """Lay out an object; None if it is not for us to load."""
     if found.machine != _EM_X86_64 or not hasattr(mmap, "PROT_EXEC"):
         return None
     fixed: list[int] = []
@@ -73,10 +91,27 @@ def places(found: ObjectFile) -> tuple[dict[int, int], int, int] | None:
             start = _aligned(start, section.alignment or 1)
             offsets[index] = start
             start += section.size
-        return _aligned(start, mmap.PAGESIZE)
+        return start
 
-    end = put(fixed, 0)
-    return offsets, end, put(written, end)
+    end = _aligned(put(fixed, 0), _SLOT)
+    placed = {*fixed, *written}
+    slots: dict[int, int] = {}
+    calls: dict[int, None] = {}
+    for place in relocations:
+        if place.target not in placed:
+            continue
+        is_elsewhere = found.symbols[place.symbol].section == SHN_UNDEF
+        if place.kind not in _KNOWN or (is_elsewhere and place.kind == _R_PC32):
+            return None
+        is_call = place.kind == _R_PLT32 and is_elsewhere
+        if is_call:
+            calls[place.symbol] = None
+        if (is_call or place.kind in _R_GOT) and place.symbol not in slots:
+            slots[place.symbol] = end
+            end += _SLOT
+    jumps = {symbol: end + k * _SLOT for k, symbol in enumerate(calls)}
+    end = _aligned(end + len(jumps) * _SLOT, mmap.PAGESIZE)
+    return Layout(offsets, slots, jumps, end, _aligned(put(written, end), mmap.PAGESIZE))
 
 
 class _Code:
@@ -128,40 +163,68 @@ def load(
     LoweringError
         If the system does not let memory be executed.
     """
-    placed = places(found)
-    if placed is None:
+    relocations = list(found.relocations(data))
+    where = layout(found, relocations)
+    if where is None:
         return None
-    offsets, fixed, size = placed
-    relocations = [place for place in found.relocations(data) if place.target in offsets]
-    if any(place.kind != _R_X86_64_64 for place in relocations):
-        return None
-    owner = _Code(max(size, mmap.PAGESIZE))
+    owner = _Code(max(where.size, mmap.PAGESIZE))
     mapping = owner.mapping
     base = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
-    for index, offset in offsets.items():
-        section = found.sections[index]
-        if section.kind == _SHT_PROGBITS:
-            mapping[offset : offset + section.size] = data[
-                section.offset : section.offset + section.size
-            ]
     values = [
-        base + offsets[symbol.section] + symbol.value
-        if symbol.section in offsets
+        base + where.sections[symbol.section] + symbol.value
+        if symbol.section in where.sections
         else needed.get(symbol.name, 0)
         for symbol in found.symbols
     ]
-    for place in relocations:
-        word = values[place.symbol] + place.addend
-        struct.pack_into("<Q", mapping, offsets[place.target] + place.offset, word & (1 << 64) - 1)
-    if fixed and _protect()(base, fixed, mmap.PROT_READ | mmap.PROT_EXEC):
+    _fill(mapping, base, where, data, found, relocations, values)
+    if where.fixed and _protect()(base, where.fixed, mmap.PROT_READ | mmap.PROT_EXEC):
         reason = os.strerror(ctypes.get_errno())
         raise LoweringError(f"the system does not let generated code be executed: {reason}")
     defined = {
         symbol.name: value
         for symbol, value in zip(found.symbols, values, strict=True)
-        if symbol.section in offsets and not symbol.is_local
+        if symbol.section in where.sections and not symbol.is_local
     }
     return defined, owner
+
+
+def _fill(
+    mapping: mmap.mmap,
+    base: int,
+    where: Layout,
+    data: bytes,
+    found: ObjectFile,
+    relocations: list[Relocation],
+    values: list[int],
+) -> None:
+    """Write sections, words with addresses and jumps, and whatever waits for an address."""
+    for index, offset in where.sections.items():
+        section = found.sections[index]
+        if section.kind == _SHT_PROGBITS:
+            mapping[offset : offset + section.size] = data[
+                section.offset : section.offset + section.size
+            ]
+    for symbol, offset in where.slots.items():
+        struct.pack_into("<Q", mapping, offset, values[symbol])
+    for symbol, offset in where.jumps.items():
+        after = offset + len(_JUMP) + 4
+        struct.pack_into("<2si", mapping, offset, _JUMP, where.slots[symbol] - after)
+    for place in relocations:
+        start = where.sections.get(place.target)
+        if start is None:
+            continue
+        offset = start + place.offset
+        if place.kind == _R_64:
+            word = values[place.symbol] + place.addend
+            struct.pack_into("<Q", mapping, offset, word & (1 << 64) - 1)
+            continue
+        if place.kind in _R_GOT:
+            aim = where.slots[place.symbol]
+        elif place.symbol in where.jumps:
+            aim = where.jumps[place.symbol]
+        else:
+            aim = values[place.symbol] - base
+        struct.pack_into("<i", mapping, offset, aim + place.addend - offset)
 
 
 @functools.cache
