@@ -71,8 +71,8 @@ class Core:
         self.input_storage = [*self.arguments, *shared]
         self.output_storage = [Slot(out.variable.type) for out in owner.outputs]
 
-    def __call__(self) -> None:
-        """Run.
+    def __call__(self, n_calls: int = 1) -> None:
+        """Run `n_calls` times in a row; the last results are kept.
 
         Raises
         ------
@@ -83,8 +83,12 @@ class Core:
         for place, value in zip(self.arguments, values, strict=True):
             if value is None and isinstance(place, Slot):
                 raise TypeError(f"Missing required input: {place.name or place.type}")
+        for _ in range(n_calls):
+            self._store(self._owner(*values))
+
+    def _store(self, results: Any) -> None:
+        """Put what a call returned into the storage."""
         owner = self._owner
-        results = owner(*values)
         if owner.unpack_single:
             results = [results]
         elif owner.output_keys is not None:

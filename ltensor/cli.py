@@ -42,7 +42,20 @@ def run_program(path: str, arguments: Sequence[str]) -> None:
     sys.argv = [path, *arguments]
     sys.path[0] = os.path.dirname(os.path.abspath(path))
     compat.install()
+    _tell_children()
     exec(code, module.__dict__)
+
+
+def _tell_children() -> None:
+    """Let processes that the program starts (``multiprocessing``, joblib) import theano, too."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(compat.__file__)))
+    folders = [os.path.join(package, "compat", "import_path")]
+    root = os.path.dirname(package)
+    if root not in map(os.path.abspath, sys.path):
+        folders.append(root)  # python -m ltensor in the folder that holds it
+    sys.path[1:1] = folders  # multiprocessing hands this path on
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, paths)]))
 
 
 def _outside_this_file(trace: TracebackType | None) -> TracebackType | None:

@@ -293,6 +293,11 @@ class CompiledFunction(NativeCallable):
         return self.fn.output_storage
 
     @property
+    def value(self) -> Any:
+        """Theano's ``f.value[x]``, which is ``f[x]``."""
+        return self
+
+    @property
     def container(self) -> dict[Any, Any]:
         """Containers of shared variables and of inputs with defaults."""
         found: dict[Any, Any] = {}

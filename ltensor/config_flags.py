@@ -96,7 +96,7 @@ FLAGS: Final[tuple[tuple[Any, ...], ...]] = (
         "raise",
         "pdb",
     ),
-    ("print_test_value", False, "Show test values in debugprint."),
+    ("print_test_value", False, "Show test values where a variable is printed by repr."),
     ("pickle_test_value", True, "Pickle test values with variables."),
     ("unpickle_function", True, "Compile pickled functions when they are loaded."),
     ("reoptimize_unpickled_function", False, "Rewrite pickled functions again when loaded."),

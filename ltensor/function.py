@@ -120,7 +120,7 @@ def register_checker(checker: Any) -> None:
 
 
 def convert_function_input(value: Any) -> In:
-    """``value`` (a variable or an `In`) as an `In`."""
+    """``value`` (a variable, an `In` or a tuple) as an `In`."""
     return _as_input(value, None)
 
 
@@ -156,6 +156,30 @@ def rebuild_collect_shared(
 # ------------------------------------------------------------------------------- arguments
 
 
+def _from_tuple(parts: Sequence[Any]) -> In:
+    """The old forms ``(x, value)`` and ``((x, update), value)``, both with or without a name first.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    name, rest = (parts[0], parts[1:]) if parts and isinstance(parts[0], str) else (None, parts)
+    variable, value = (*rest, None, None)[:2]
+    update = None
+    if isinstance(variable, (list, tuple)) and len(variable) == 2:
+        variable, update = variable
+    if (
+        not 1 <= len(rest) <= 2
+        or len(parts) < 2
+        or not isinstance(variable, Variable)
+        or not (update is None or isinstance(update, Variable))
+        or isinstance(value, (Variable, In))
+    ):
+        raise TypeError(f"Unknown parameter type: {type(parts)}")
+    return In(variable, name=name, value=value, update=update)
+
+
 def _as_input(parameter: Any, allow_downcast: bool | None) -> In:
     if isinstance(parameter, In):
         if parameter.allow_downcast is None:
@@ -163,8 +187,9 @@ def _as_input(parameter: Any, allow_downcast: bool | None) -> In:
         spec = parameter
     elif isinstance(parameter, Variable):
         spec = In(parameter, allow_downcast=allow_downcast)
-    elif isinstance(parameter, (list, tuple)) and parameter and isinstance(parameter[-1], Variable):
-        raise TypeError(f"Unknown parameter type: {type(parameter)}")
+    elif isinstance(parameter, (list, tuple)):
+        spec = _from_tuple(parameter)
+        spec.allow_downcast = allow_downcast
     else:
         raise TypeError(f"Unknown parameter type: {type(parameter)}")
     if isinstance(spec.variable, SharedVariable):

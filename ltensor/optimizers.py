@@ -12,10 +12,12 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ltensor.errors import UnsupportedError
 from ltensor.ir.function import Function
 
 __all__ = [
     "LEVELS",
+    "EquilibriumOptimizer",
     "LocalOptGroup",
     "LocalOptimizer",
     "OpRemove",
@@ -23,6 +25,8 @@ __all__ = [
     "Optimizer",
     "PassOptimizer",
     "PatternSub",
+    "SeqOptimizer",
+    "TopoOptimizer",
     "in2out",
     "local_optimizer",
     "optdb",
@@ -110,6 +114,34 @@ class PassOptimizer(Optimizer):
 
     def __hash__(self) -> int:
         return hash((PassOptimizer, self.name))
+
+
+class TopoOptimizer(Optimizer):
+    """Theano's walk over a graph that applies a user's rewrite: it can be made and registered."""
+
+    def __init__(self, rewrites: Any, *args: Any, name: str | None = None, **kwargs: Any) -> None:
+        self.rewrites, self.name = rewrites, name
+
+    def apply(self, fgraph: Any) -> None:
+        raise UnsupportedError(
+            f"{type(self).__name__}: ltensor runs its own passes and no rewrites of users; build "
+            "the graph in its rewritten form, or write a pass (docs/adding_a_pass.md)"
+        )
+
+    def __str__(self) -> str:
+        rewrites = self.rewrites if isinstance(self.rewrites, (list, tuple)) else [self.rewrites]
+        return self.name or f"{type(self).__name__}({', '.join(map(_name_of, rewrites))})"
+
+
+class EquilibriumOptimizer(TopoOptimizer):
+    """The same, repeated until nothing changes."""
+
+
+class SeqOptimizer(TopoOptimizer):
+    """Several optimizers, one after the other."""
+
+    def __init__(self, *optimizers: Any, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(optimizers, name=name)
 
 
 # ------------------------------------------------------------------------- single operations

@@ -257,30 +257,33 @@ class _ScalarFunction(ElementwiseOp):
         ]
 
 
+def _elementwise(scalar_op: Any, name: str | None) -> ElementwiseOp:
+    """The operation on tensors that a scalar function makes."""
+    if isinstance(scalar_op, ElementwiseOp):
+        return scalar_op
+    if not isinstance(scalar_op, ScalarOp):
+        raise TypeError(f"Elemwise takes a scalar function, not {scalar_op!r}")
+    return _ScalarFunction(scalar_op, name)
+
+
 class _ElemwiseMeta(type):
     def __instancecheck__(cls, instance: Any) -> Any:
-        return isinstance(instance, ElementwiseOp)
+        kind = ElementwiseOp if cls is Elemwise else cls
+        return issubclass(type(instance), kind)
 
     def __subclasscheck__(cls, subclass: type) -> Any:
-        return issubclass(subclass, ElementwiseOp) or subclass is cls
+        return cls in subclass.__mro__ or (cls is Elemwise and ElementwiseOp in subclass.__mro__)
 
-    def __call__(
-        cls,
-        scalar_op: Any,
-        inplace_pattern: Any = None,
-        name: str | None = None,
-        nfunc_spec: Any = None,
-        openmp: Any = None,
-    ) -> Any:
-        if isinstance(scalar_op, ElementwiseOp):
-            return scalar_op
-        if not isinstance(scalar_op, ScalarOp):
-            raise TypeError(f"Elemwise takes a scalar function, not {scalar_op!r}")
-        return _ScalarFunction(scalar_op, name)
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        return made.plain if cls is Elemwise else made
 
 
-class Elemwise(metaclass=_ElemwiseMeta):
+class Elemwise(ElementwiseOp, metaclass=_ElemwiseMeta):
     """All elementwise operations are instances; ``Elemwise(function)`` makes one.
+
+    Instances of subclasses compute the same; what they redefine (``grad``, ``connection_pattern``,
+    ``perform``) counts.
 
     Parameters
     ----------
@@ -288,6 +291,48 @@ class Elemwise(metaclass=_ElemwiseMeta):
     name : str, optional
         What to show.
     """
+
+    def __init__(
+        self,
+        scalar_op: Any,
+        inplace_pattern: Any = None,
+        name: str | None = None,
+        nfunc_spec: Any = None,
+        openmp: Any = None,
+    ) -> None:
+        plain = _elementwise(scalar_op, name)
+        if type(self) is not Elemwise and type(plain) not in (ElementwiseOp, _ScalarFunction):
+            raise UnsupportedError(
+                f"{type(self).__name__} of {plain}", "derive from theano.Op and define perform"
+            )
+        self.__dict__.update(plain.__dict__)
+        self.plain = plain
+        own = type(self).perform is not ElementwiseOp.perform
+        self.__dict__["kind"] = "python" if own else plain.kind
+
+    @property
+    def scalar_op(self) -> Any:
+        """The scalar function."""
+        return self.plain.scalar_op
+
+    def __eq__(self, other: object) -> Any:
+        return type(self) is type(other) and self.plain == getattr(other, "plain", None)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.plain))
+
+    def __reduce__(self) -> Any:
+        return _elemwise_again, (type(self), self.plain)
+
+    def L_op(self, inputs: list[Variable], outputs: Any, output_grads: list[Variable]) -> list[Any]:
+        """Gradients of the plain operation."""
+        return self.plain.L_op(inputs, outputs, output_grads)
+
+
+def _elemwise_again(cls: Any, plain: ElementwiseOp) -> Elemwise:
+    op: Elemwise = cls.__new__(cls)
+    Elemwise.__init__(op, plain)
+    return op
 
 
 # ------------------------------------------------------------------------- known functions
@@ -303,6 +348,11 @@ class _NamedMeta(type):
 
     def __call__(cls, output_types_preference: Any = None, name: str | None = None) -> Any:
         """The operation: its types of results are settled."""
+        if "ir_name" not in cls.__dict__:
+            raise UnsupportedError(
+                f"{cls.__name__}, a class derived from that of a known scalar function",
+                "derive from UnaryScalarOp or BinaryScalarOp and define impl",
+            )
         import ltensor.tensor as T
 
         places = (T, T.nnet)

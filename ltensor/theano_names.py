@@ -32,8 +32,10 @@ COUNTERPARTS: Final = frozenset(
         "ltensor.tensor",
         "ltensor.tensor.extra_ops",
         "ltensor.tensor.fft",
+        "ltensor.tensor.fourier",
         "ltensor.tensor.nlinalg",
         "ltensor.tensor.nnet",
+        "ltensor.tensor.nnet.blocksparse",
         "ltensor.tensor.nnet.conv",
         "ltensor.tensor.nnet.conv3d2d",
         "ltensor.tensor.signal",
@@ -56,6 +58,9 @@ class Counterpart(ModuleType):
         compat = importlib.import_module("ltensor.compat")
         value = self.__dict__[name] = compat.lookup(self.__name__, name)
         return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)  # cloudpickle takes modules of type only
 
     # The import system binds each imported submodule in its parent.
     def __setattr__(self, name: str, value: Any) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Final
 
+from ltensor.compat import class_names
 from ltensor.compat.table import ABSENT_MODULES, MODULES, WHY_ABSENT, Module
 
 __all__ = ["install", "lookup", "spec_of", "uninstall", "unresolved"]
@@ -111,6 +112,9 @@ class CompatModule(ModuleType):
             return
         super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)  # cloudpickle, joblib
+
     def __dir__(self) -> list[str]:
         return sorted({*self.__dict__, *self._known_names()})
 
@@ -197,6 +201,7 @@ def install() -> None:
         raise ImportError(f"another module named theano is imported already, from {where}")
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+    class_names.show()
 
 
 def uninstall() -> None:
@@ -206,6 +211,7 @@ def uninstall() -> None:
     for name, module in list(sys.modules.items()):
         if isinstance(module, CompatModule) and name.partition(".")[0] == "theano":
             del sys.modules[name]
+    class_names.hide()
 
 
 def unresolved() -> list[tuple[str, str]]:

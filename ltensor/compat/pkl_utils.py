@@ -167,6 +167,25 @@ class PersistentNdarrayLoad:
         return self.cache[name]
 
 
+class _Pickler(pickle.Pickler):
+    # Python 3.13 does not let an instance have a method of its own.
+    def __init__(self, file: IO[bytes], protocol: int, name_of: Callable[[Any], Any]) -> None:
+        super().__init__(file, protocol=protocol)
+        self.name_of = name_of
+
+    def persistent_id(self, obj: Any) -> Any:
+        return self.name_of(obj)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], find: Callable[[Any], Any]) -> None:
+        super().__init__(file)
+        self.find = find
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self.find(pid)
+
+
 def dump(
     obj: Any,
     file_handler: Any,
@@ -186,9 +205,7 @@ def dump(
     """
     with zipfile.ZipFile(file_handler, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as zip_file:
         text = io.BytesIO()
-        pickler = pickle.Pickler(text, protocol=protocol)
-        pickler.persistent_id = persistent_id(zip_file)  # type: ignore[method-assign]
-        pickler.dump(obj)
+        _Pickler(text, protocol, persistent_id(zip_file)).dump(obj)
         zipadd(lambda f: f.write(text.getvalue()), zip_file, _PICKLE)
 
 
@@ -203,9 +220,7 @@ def load(f: Any, persistent_load: Callable[[zipfile.ZipFile], Any] = PersistentN
         From the zip file to what reads objects from their members.
     """
     with zipfile.ZipFile(f, "r") as zip_file:
-        unpickler = pickle.Unpickler(io.BytesIO(zip_file.read(_PICKLE)))
-        unpickler.persistent_load = persistent_load(zip_file)  # type: ignore[method-assign]
-        return unpickler.load()
+        return _Unpickler(io.BytesIO(zip_file.read(_PICKLE)), persistent_load(zip_file)).load()
 
 
 def zipadd(func: Callable[[IO[bytes]], Any], zip_file: zipfile.ZipFile, name: str) -> None:

@@ -5,10 +5,11 @@ Mostly remnants: helpers for Python 2, GPU flags that say no, locks that nothing
 
 from __future__ import annotations
 
+import logging
 import struct
 import sys
 import warnings
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -34,6 +35,9 @@ __all__ = [
     "imap",
     "izip",
 ]
+
+theano_logger = logging.getLogger("theano")
+"""What programs silence; ltensor says nothing by it."""
 
 THEANO_VERSION = "1.0.5"
 """The version whose behaviour ltensor follows; programs compare against it."""
@@ -107,6 +111,15 @@ def hash_from_ndarray(data: np.ndarray) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(data).tobytes())
     digest.update(f"{data.dtype.str}{data.shape}".encode())
     return digest.hexdigest()
+
+
+def hex_digest(x: np.ndarray) -> str:
+    """Give a text for the contents, strides and sizes of an array."""
+    import hashlib
+
+    assert isinstance(x, np.ndarray)
+    strides, sizes = (",".join(map(str, numbers)) for numbers in (x.strides, x.shape))
+    return f"{hashlib.sha256(x.tobytes()).hexdigest()}|strides=[{strides}]|shape=[{sizes}]"
 
 
 def local_bitwidth() -> int:
@@ -239,6 +252,75 @@ def flatten(nested: Any) -> list[Any]:
     if isinstance(nested, (list, tuple, set)):
         return [leaf for item in nested for leaf in flatten(item)]
     return [nested]
+
+
+def uniq(seq: Sequence[Any]) -> list[Any]:
+    """Give what a sequence holds, each once."""
+    return [item for k, item in enumerate(seq) if item not in seq[:k]]
+
+
+def unique(x: Sequence[Any]) -> bool:
+    """Tell whether all items differ; they are hashable."""
+    return len(set(x)) == len(x)
+
+
+def memoize(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the results of a function by its arguments."""
+    known: dict[Any, Any] = {}
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        key = (args, tuple(sorted(kwargs.items())))
+        if key not in known:
+            known[key] = function(*args, **kwargs)
+        return known[key]
+
+    return call
+
+
+def give_variables_names(variables: Sequence[Any]) -> Sequence[Any]:
+    """Number the variables that have no name, or share theirs; give all back."""
+    met = Counter(v.name for v in variables)
+    lacking = [v for v in variables if not v.name or met[v.name] > 1]
+    for number, variable in enumerate(lacking):
+        variable.name = f"{variable.name or ''}_{number}"
+    if not unique([str(v) for v in variables]):
+        raise ValueError("Not all variables have unique names.")
+    return variables
+
+
+def sparse_grad(var: Any) -> Any:
+    """Give the rows ``matrix[indices]`` back.
+
+    Theano stores their gradient as a sparse matrix then. Here it costs no more than those rows
+    anyway where it is only added to the matrix in an update.
+    """
+    from ltensor.ops.advanced import AdvancedSubtensor
+
+    assert var.owner is not None
+    assert isinstance(var.owner.op, AdvancedSubtensor)
+    return var
+
+
+def contains_nan(arr: Any, node: Any = None, var: Any = None) -> bool:
+    """Tell whether an array of floats holds a NaN."""
+    array = np.asarray(arr)
+    return array.dtype.kind in "fc" and bool(np.isnan(array).any())
+
+
+def contains_inf(arr: Any, node: Any = None, var: Any = None) -> bool:
+    """Tell whether an array of floats holds an infinity."""
+    array = np.asarray(arr)
+    return array.dtype.kind in "fc" and bool(np.isinf(array).any())
+
+
+def tensor_constructor(value: Any, *args: Any, **kwargs: Any) -> Any:
+    """Make a shared variable of an array, and of nothing else."""
+    from ltensor.shared import shared
+
+    if not isinstance(value, np.ndarray):
+        raise TypeError("a shared variable of a tensor takes an array")
+    kwargs.pop("target", None)
+    return shared(value, *args, **kwargs)
 
 
 def debug_assert(condition: Any, msg: str | None = None) -> None:

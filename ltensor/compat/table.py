@@ -69,7 +69,8 @@ _MODES = _at(
 ) | {"optdb": "ltensor.optimizers:optdb"}
 _REWRITES = _at(
     "ltensor.optimizers",
-    "LocalOptGroup LocalOptimizer OpRemove OpSub Optimizer PatternSub local_optimizer",
+    "EquilibriumOptimizer LocalOptGroup LocalOptimizer OpRemove OpSub Optimizer PatternSub "
+    "SeqOptimizer TopoOptimizer local_optimizer",
 )
 _NAVIGATORS = _at("ltensor.optimizers", "in2out out2in")
 _REGISTERS = _at(
@@ -109,9 +110,9 @@ _MRG = {
 }
 _RAW_RANDOM = _at(
     "ltensor.random",
-    "RandomFunction RandomStateType binomial choice multinomial normal permutation poisson "
-    "random_integers random_state_type shuffle_row_elements uniform",
-)
+    "RandomFunction RandomStateType RandomStreamsBase binomial choice multinomial normal "
+    "permutation poisson random_integers random_state_type shuffle_row_elements uniform",
+) | _at("ltensor.random.raw", "_infer_ndim_bcast")
 _CUDA_OFF = _at(
     _SHIMS,
     "cuda_available cuda_enabled cuda_disabled dnn_available dnn_present pygpu_activated use",
@@ -177,6 +178,8 @@ MODULES: Final[dict[str, Module]] = {
             "config": "ltensor.config:config",
             "change_flags": "ltensor.config:change_flags",
             "generic": "ltensor.shared:generic",
+            **_at(_SHIMS, "sparse_grad theano_logger"),
+            **_at("ltensor.tensor", "get_scalar_constant_value"),
         },
         ("ltensor",),
     ),
@@ -190,7 +193,7 @@ MODULES: Final[dict[str, Module]] = {
     ),
     "theano.updates": Module(_at("ltensor", "OrderedUpdates")),
     "theano.ifelse": Module({}, ("ltensor.ifelse",)),
-    "theano.printing": Module({}, ("ltensor.printing",)),
+    "theano.printing": Module(_at(_SHIMS, "hex_digest"), ("ltensor.printing",)),
     "theano.raise_op": Module({}, ("ltensor.raise_op", "ltensor.tensor")),
     "theano.gradient": Module(
         _at("ltensor.errors", "DisconnectedInputError NullTypeGradError GradientError")
@@ -274,6 +277,7 @@ MODULES: Final[dict[str, Module]] = {
             **_at("ltensor.shared", "ScalarSharedVariable TensorSharedVariable shared_constructor"),
             "SharedVariable": "ltensor:SharedVariable",
             "shared": "ltensor:shared",
+            **_at(_SHIMS, "tensor_constructor"),
         }
     ),
     "theano.tensor.sort": Module(
@@ -290,6 +294,7 @@ MODULES: Final[dict[str, Module]] = {
     "theano.tensor.nlinalg": Module({}, ("ltensor.tensor.nlinalg",)),
     "theano.tensor.slinalg": Module({}, ("ltensor.tensor.slinalg",)),
     "theano.tensor.fft": Module({}, ("ltensor.tensor.fft",)),
+    "theano.tensor.fourier": Module({}, ("ltensor.tensor.fourier",)),
     "theano.tensor.inplace": Module(
         {}, _TENSOR, missing="ltensor decides itself what is computed in place"
     ),
@@ -335,7 +340,7 @@ MODULES: Final[dict[str, Module]] = {
     "theano.tensor.nnet.conv3d2d": Module(_at("ltensor.tensor.nnet.conv3d2d", "conv3d")),
     "theano.tensor.nnet.bn": Module({}, _CONV),
     "theano.tensor.nnet.neighbours": Module({}, _CONV),
-    "theano.tensor.nnet.blocksparse": Module({}, _CONV),
+    "theano.tensor.nnet.blocksparse": Module({}, ("ltensor.tensor.nnet.blocksparse",)),
     "theano.tensor.nnet.opt": Module(
         _REGISTERS, missing="ltensor's passes are written otherwise; see docs/adding_a_pass.md"
     ),
@@ -387,6 +392,7 @@ MODULES: Final[dict[str, Module]] = {
         {
             **_at("ltensor.errors", "MethodNotDefined"),
             **_at(_SHIMS, "hashtype scratchpad object2 flatten"),
+            **_at(_SHIMS, "give_variables_names memoize uniq unique"),
         }
     ),
     "theano.gof.link": Module({**_at(_SHIMS, "raise_with_op"), **_LINKERS}),
@@ -419,7 +425,9 @@ MODULES: Final[dict[str, Module]] = {
     "theano.compile.mode": Module(_MODES),
     "theano.compile.ops": Module(_COMPILE_OPS),
     "theano.compile.builders": Module(_at("ltensor", "OpFromGraph")),
-    "theano.compile.nanguardmode": Module({}, ("ltensor.nanguard",)),
+    "theano.compile.nanguardmode": Module(
+        _at(_SHIMS, "contains_inf contains_nan flatten"), ("ltensor.nanguard",)
+    ),
     "theano.compile.debugmode": Module({**_DEBUG, "DebugMode": "ltensor.compile_modes:DebugMode"}),
     "theano.compile.monitormode": Module(
         _at("ltensor.compile_modes", "MonitorMode") | _at(_SHIMS, "detect_nan")

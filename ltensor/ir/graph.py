@@ -7,6 +7,7 @@ annotations. Theano's public attributes (``owner``, ``inputs``, ``outputs``, ``t
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -123,6 +124,11 @@ class Variable:
         return f"<{self.type}>"
 
     def __repr__(self) -> str:
+        if config.print_test_value:
+            try:
+                return f"{self}\n{PureOp._get_test_value(self)!r}"
+            except AttributeError:
+                pass  # it has none
         return str(self)
 
     def get_parents(self) -> list[Apply]:
@@ -133,6 +139,26 @@ class Variable:
         state = self.__dict__.copy()
         state["source"] = None
         return state
+
+    #: the module that pickles name; `__module__` may be shown as one of Theano's
+    _home: ClassVar[str] = __name__
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._home = cls.__module__
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        cls = type(self)
+        if cls.__module__ == cls._home:
+            return super().__reduce_ex__(protocol)
+        return _blank, (cls._home, cls.__qualname__), self.__getstate__()
+
+
+def _blank(module: str, name: str) -> Variable:
+    """A variable without contents, which a pickle puts in afterwards."""
+    cls = getattr(importlib.import_module(module), name)
+    made: Variable = cls.__new__(cls)
+    return made
 
 
 class Constant(Variable):
@@ -259,6 +285,10 @@ class Apply:
     def get_parents(self) -> list[Variable]:
         """The operands: what a walk up the graph meets next."""
         return list(self.inputs)
+
+    def clone(self) -> Apply:
+        """The same operation on the same inputs, with outputs of its own."""
+        return self.clone_with_new_inputs(self.inputs)
 
     def clone_with_new_inputs(self, inputs: Sequence[Variable], strict: bool = True) -> Apply:
         """The same operation on other inputs.

@@ -110,15 +110,21 @@ class TensorType(Type):
         or sizes (None: unknown).
     name : str, optional
         Only shown.
+    sparse_grad : bool
+        Only kept, as Theano's types have it: gradients of rows are never stored sparsely.
+    shape : sequence of int or None, optional
+        Sizes, instead of ``broadcastable``.
     """
 
-    __slots__ = ("_hash", "broadcastable", "dtype", "name", "shape")
+    __slots__ = ("_hash", "broadcastable", "dtype", "name", "shape", "sparse_grad")
 
     def __init__(
         self,
         dtype: Any,
         broadcastable: Sequence[bool | int | None] = (),
         name: str | None = None,
+        sparse_grad: bool = False,
+        *,
         shape: Sequence[int | None] | None = None,
     ) -> None:
         self.dtype = dtypes.normalize(dtype)
@@ -130,6 +136,7 @@ class TensorType(Type):
         self.shape: tuple[int | None, ...] = tuple(shape)
         self.broadcastable: tuple[bool, ...] = tuple(size == 1 for size in self.shape)
         self.name = name
+        self.sparse_grad = sparse_grad
         self._hash = hash((self.dtype, self.broadcastable))
 
     def __eq__(self, other: object) -> bool:
@@ -143,7 +150,7 @@ class TensorType(Type):
         return self._hash
 
     def __reduce__(self) -> Any:
-        return TensorType, (self.dtype, (), self.name, self.shape)
+        return _tensor_type, (self.dtype, self.name, self.sparse_grad, self.shape)
 
     @property
     def ndim(self) -> int:
@@ -207,6 +214,15 @@ class TensorType(Type):
 
         return filter_array(self, value, strict, allow_downcast)
 
+    def value_zeros(self, shape: Any) -> np.ndarray:
+        """An array of zeros of this dtype."""
+        return np.zeros(shape, self.dtype)
+
+    @staticmethod
+    def may_share_memory(a: Any, b: Any) -> bool:
+        """Whether two stored values may overlap."""
+        return all(isinstance(v, np.ndarray) for v in (a, b)) and np.may_share_memory(a, b)
+
     @staticmethod
     def values_eq(a: Any, b: Any) -> bool:
         a, b = np.asarray(a), np.asarray(b)
@@ -221,6 +237,12 @@ class TensorType(Type):
         """Equality within a tolerance."""
         a, b = np.asarray(a), np.asarray(b)
         return a.shape == b.shape and bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True))
+
+
+def _tensor_type(
+    dtype: str, name: str | None, sparse_grad: bool, shape: tuple[int | None, ...]
+) -> TensorType:
+    return TensorType(dtype, (), name, sparse_grad, shape=shape)
 
 
 class Singleton(Type):

@@ -199,6 +199,25 @@ class ElementwiseOp(DeclaredOp):
         kinds = [v.type for v in operands]
         return Apply(self, operands, [self.output_type(kinds).make_variable()])
 
+    def get_output_info(
+        self, dim_shuffle: Callable[..., Any], *inputs: Variable
+    ) -> tuple[list[str], list[tuple[bool, ...]], list[Variable]]:
+        """Dtypes and patterns of the results, and the operands brought to one rank.
+
+        Parameters
+        ----------
+        dim_shuffle
+            Called with a pattern and an order, makes the op that adds dimensions.
+        """
+        rank = max(x.type.ndim for x in inputs)
+        operands = []
+        for x in inputs:
+            order = ["x"] * (rank - x.type.ndim) + list(range(x.type.ndim))
+            more = len(order) > x.type.ndim
+            operands.append(dim_shuffle(x.type.broadcastable, order)(x) if more else x)
+        out = self.output_type([x.type for x in operands])
+        return [out.dtype], [out.broadcastable], operands
+
     # ---------------------------------------------------------------- meaning
 
     def operand_dtypes(self, node: Apply) -> tuple[str, ...]:

@@ -212,24 +212,28 @@ def stack(*tensors: Any, **kwargs: Any) -> Variable:
     ValueError
         If there is nothing to stack.
     IndexError
-        If ``axis`` is out of range.
+        If ``axis`` is out of range; of scalars it is not looked at.
     """
     if not tensors and not kwargs:
         raise ValueError("stack(tensors, axis) must have at least one parameter")
     axis: Any = kwargs.pop("axis", None)
+    rest: Sequence[Any] = ()
     if "tensors" in kwargs:
         items, rest = kwargs.pop("tensors"), tensors
     elif isinstance(tensors[0], (list, tuple)):
         items, rest = tensors[0], tensors[1:]
-    elif isinstance(tensors[0], Variable) and len(tensors) == 1:
-        items, rest = [tensors[0][k] for k in range(_length(tensors[0]))], ()
+    elif axis is not None and len(tensors) == 1:
+        items = tensors[0]
     else:
+        # Of a single array, too: it gets a dimension in front.
         warnings.warn(
             "stack(*tensors) interface is deprecated, use stack(tensors, axis=0) instead.",
             DeprecationWarning,
             stacklevel=2,
         )
-        items, rest = tensors, ()
+        items = tensors
+    if isinstance(items, Variable):
+        items = [items[k] for k in range(_length(items))]
     if kwargs:
         raise TypeError(f"stack got unexpected keyword arguments {sorted(kwargs)}")
     if rest:
@@ -238,7 +242,7 @@ def stack(*tensors: Any, **kwargs: Any) -> Variable:
     variables = [as_tensor(t) for t in items]
     if not variables:
         raise ValueError("tensors is empty. You should at least provide one tensor to stack.")
-    if all(v.type.ndim == 0 for v in variables) and axis in (0, -1):
+    if all(v.type.ndim == 0 for v in variables):  # whatever the axis, as in Theano
         from ltensor.ops.alloc import make_vector
 
         return make_vector(variables)

@@ -13,6 +13,7 @@ from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType
 from ltensor.ops.cast import cast
 from ltensor.ops.shape import ShapeI
+from ltensor.ops.told_sizes import Told
 
 Dims = tuple[Variable, ...]
 
@@ -61,13 +62,14 @@ class ShapeMap:
                 inferred = node.op.infer_shape(node, shapes)
             except NotImplementedError:
                 inferred = [None] * len(node.outputs)
+            told = None if hasattr(node.op, "kind") else Told(node, shapes, self.shape)
             for output, dims in zip(node.outputs, inferred, strict=True):
                 if not isinstance(output.type, TensorType):
                     continue
                 if dims is None:
                     self._known[output] = self._from_type(output)
                 else:
-                    self._known[output] = self._fit(output, dims)
+                    self._known[output] = self._fit(output, dims, told)
         return self._known[variable]
 
     @staticmethod
@@ -81,14 +83,18 @@ class ShapeMap:
         )
 
     @staticmethod
-    def _fit(variable: Variable, dims: Any) -> Dims:
+    def _fit(variable: Variable, dims: Any, told: Told | None) -> Dims:
         kind: Any = variable.type
         if len(dims) != kind.ndim:
             raise ValueError(
                 f"infer_shape of {variable.owner} gave {len(dims)} sizes for {kind.ndim} dimensions"
             )
         result = []
-        for size, known in zip(dims, kind.shape, strict=True):
+        for axis, (size, known) in enumerate(zip(dims, kind.shape, strict=True)):
+            if known is None and told is not None:
+                size = told.size(size)
+                if size is None:
+                    size = ShapeI(axis)(variable)
             if known is not None:
                 result.append(constant(known, dtype="int64"))
             elif isinstance(size, Variable):

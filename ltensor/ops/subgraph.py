@@ -6,6 +6,7 @@ optimized; where it did not run, the lowering computes it as a block of its own.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,6 +101,16 @@ class OpFromGraph(DeclaredOp):
             [mapping[v] for v in everything], substitute(outputs, dict(mapping)), name or "graph"
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "grad":
+            # Theano up to 0.9 took it; in 1.0 the gradient stays that of the graph, in silence
+            warnings.warn(
+                "OpFromGraph: `op.grad = f` changes nothing, as in Theano 1.0; give "
+                "grad_overrides=f, where f returns a list",
+                stacklevel=2,
+            )
+        super().__setattr__(name, value)
+
     def __eq__(self, other: object) -> bool:
         return self is other
 
@@ -158,7 +169,12 @@ class OpFromGraph(DeclaredOp):
             result = wanted(*arguments, *output_grads, return_list=True)
             return [*result, *self._no_shared(inputs)]
         if callable(wanted):
-            result = list(self._call(wanted, given, outputs, output_grads))
+            result = self._call(wanted, given, outputs, output_grads)
+            if not isinstance(result, (list, tuple)):
+                raise TypeError(
+                    "Gradient/L_op overriding function should return a list, got "
+                    f"{type(result).__name__}"
+                )
             if len(result) != self.n_given:
                 raise ValueError(
                     f"the gradient of {self} has {len(result)} entries for {self.n_given} inputs"

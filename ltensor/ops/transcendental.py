@@ -140,6 +140,7 @@ tan = _function(
     "Tangent.",
     np.tan,
     lambda x, y, g: [true_div(g, sqr(cos(x[0])))],
+    complex_ok=True,
     domain=interval(-1.4, 1.4),
 )
 arcsin = _function(
@@ -174,6 +175,7 @@ sinh = _function(
     "Hyperbolic sine.",
     np.sinh,
     lambda x, y, g: [mul(g, cosh(x[0]))],
+    complex_ok=True,
     domain=interval(-4, 4),
 )
 cosh: ElementwiseOp = _function(
@@ -181,6 +183,7 @@ cosh: ElementwiseOp = _function(
     "Hyperbolic cosine.",
     np.cosh,
     lambda x, y, g: [mul(g, sinh(x[0]))],
+    complex_ok=True,
     domain=interval(-4, 4),
 )
 tanh = _function(

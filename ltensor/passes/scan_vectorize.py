@@ -327,8 +327,10 @@ class _Loop:
                 raise Refused(node, "every step joins the same array")
             row = cast(batch.full(v), dtype)
             if family == "product":
-                acc = None if dtype.startswith(("f", "c")) else dtype
-                value = mul(value, Prod((0,), dtype, acc)(row))
+                if dtype.startswith(("f", "c")):
+                    # factors 1e200, 1e-200, 1e200, ..: parts of the product overflow, no step does
+                    raise Refused(node, "a product of some factors may overflow where no step does")
+                value = mul(value, Prod((0,), dtype, dtype)(row))
             elif family == "largest":
                 value = maximum(value, LargestOr((0,))(row))
             else:

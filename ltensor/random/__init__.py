@@ -20,7 +20,7 @@ from ltensor.random.raw import (
     shuffle_row_elements,
     uniform,
 )
-from ltensor.random.streams import RandomStreams, randomstate_constructor
+from ltensor.random.streams import RandomStreams, RandomStreamsBase, randomstate_constructor
 from ltensor.shared import RandomStateSharedVariable
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "RandomStateSharedVariable",
     "RandomStateType",
     "RandomStreams",
+    "RandomStreamsBase",
     "binomial",
     "choice",
     "guess_n_streams",

@@ -16,6 +16,7 @@ from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor, constant
 from ltensor.ir.graph import Variable
 from ltensor.ir.types import RandomStateType, TensorType, random_state_type
+from ltensor.ops.alloc import make_vector
 from ltensor.ops.permute import permute_row_elements
 from ltensor.ops.random import RandomFunction
 from ltensor.ops.shape import dims_of, shape_i, split_sizes, vector_length
@@ -86,6 +87,14 @@ def infer_size(
             f"the draw has {len(sizes)} dimensions, but its parameters have {rank}", parameters
         )
     return sizes, pattern
+
+
+def _infer_ndim_bcast(
+    ndim: int | None, shape: Any, *args: Variable
+) -> tuple[int, Variable, tuple[bool, ...]]:
+    """The rank of a draw, its sizes as a vector, and its pattern: `infer_size` by Theano's name."""
+    sizes, pattern = infer_size(shape, ndim, [as_tensor(x) for x in args])
+    return len(sizes), make_vector(sizes, "int64"), pattern
 
 
 def _broadcast_size(

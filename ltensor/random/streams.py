@@ -36,89 +36,12 @@ def randomstate_constructor(
     return RandomStateSharedVariable(name, random_state_type, value, strict, allow_downcast)
 
 
-class RandomStreams:
-    """Makes random variables, each over a Mersenne Twister of its own.
-
-    The draws are bit for bit those of Theano's class of that name (and of
-    `numpy.random.RandomState`). Every random variable has the attributes ``rng``, the shared
-    state, and ``update``, the pair of it and its new value; functions apply that update unless
-    told otherwise.
-
-    Parameters
-    ----------
-    seed : int, optional
-        Seeds the generator of the seeds; unpredictable by default.
-
-    Attributes
-    ----------
-    state_updates : list
-        The pairs (state, new state) of all random variables made.
-    """
-
-    def __init__(self, seed: Any = None) -> None:
-        self.state_updates: list[tuple[Any, Variable]] = []
-        self.default_instance_seed = seed
-        self.gen_seedgen = np.random.RandomState(seed)
-
-    def __str__(self) -> str:
-        return type(self).__name__
-
-    def updates(self) -> list[tuple[Any, Variable]]:
-        """The pairs (state, new state) of all random variables made so far."""
-        return list(self.state_updates)
-
-    def seed(self, seed: Any = None) -> None:
-        """Give every random variable a new state, as if they were made anew.
-
-        Parameters
-        ----------
-        seed : int, optional
-            The seed given when the object was made, by default.
-        """
-        seeds = np.random.RandomState(self.default_instance_seed if seed is None else seed)
-        for state, _ in self.state_updates:
-            state.set_value(np.random.RandomState(int(seeds.randint(2**30))), borrow=True)
-
-    def __getitem__(self, item: Any) -> np.random.RandomState:
-        """The state of one of the ``rng`` variables."""
-        return self._own(item).get_value(borrow=True)
-
-    def __setitem__(self, item: Any, value: Any) -> None:
-        """Set the state of one of the ``rng`` variables."""
-        if not isinstance(value, np.random.RandomState):
-            raise TypeError("only values of type RandomState are permitted", value)
-        self._own(item).set_value(value)
-
-    def _own(self, item: Any) -> Any:
-        for state, _ in self.state_updates:
-            if item is state:
-                return state
-        raise KeyError(item)
+class RandomStreamsBase:
+    """The distributions, for classes that have a `gen` of their own."""
 
     def gen(self, op: Any, *args: Any, **kwargs: Any) -> Any:
-        """A new random variable ``op(state, ...)``.
-
-        Parameters
-        ----------
-        op : callable
-            Takes a random state first and gives (new state, sample): a function of
-            `ltensor.random.raw` or a `RandomFunction`.
-        """
-        state: Any = shared(
-            np.random.RandomState(int(self.gen_seedgen.randint(2**30))), borrow=True
-        )
-        state.tag.is_rng = True
-        new_state, sample = op(state, *args, **kwargs)
-        self._register(state, new_state, sample)
-        return sample
-
-    def _register(self, state: Any, new_state: Variable, sample: Any) -> None:
-        sample.rng = state
-        sample.update = (state, new_state)
-        self.state_updates.append(sample.update)
-        state.default_update = new_state
-
-    # ------------------------------------------------------------------ distributions
+        """A new random variable ``op(state, ...)``."""
+        raise NotImplementedError(f"{type(self).__name__} has no method gen")
 
     def uniform(
         self,
@@ -216,3 +139,86 @@ class RandomStreams:
         shuffled: Any = permute_row_elements(x, order)
         shuffled.permutation = order
         return shuffled
+
+
+class RandomStreams(RandomStreamsBase):
+    """Makes random variables, each over a Mersenne Twister of its own.
+
+    The draws are bit for bit those of Theano's class of that name (and of
+    `numpy.random.RandomState`). Every random variable has the attributes ``rng``, the shared
+    state, and ``update``, the pair of it and its new value; functions apply that update unless
+    told otherwise.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Seeds the generator of the seeds; unpredictable by default.
+
+    Attributes
+    ----------
+    state_updates : list
+        The pairs (state, new state) of all random variables made.
+    """
+
+    def __init__(self, seed: Any = None) -> None:
+        self.state_updates: list[tuple[Any, Variable]] = []
+        self.default_instance_seed = seed
+        self.gen_seedgen = np.random.RandomState(seed)
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def updates(self) -> list[tuple[Any, Variable]]:
+        """The pairs (state, new state) of all random variables made so far."""
+        return list(self.state_updates)
+
+    def seed(self, seed: Any = None) -> None:
+        """Give every random variable a new state, as if they were made anew.
+
+        Parameters
+        ----------
+        seed : int, optional
+            The seed given when the object was made, by default.
+        """
+        seeds = np.random.RandomState(self.default_instance_seed if seed is None else seed)
+        for state, _ in self.state_updates:
+            state.set_value(np.random.RandomState(int(seeds.randint(2**30))), borrow=True)
+
+    def __getitem__(self, item: Any) -> np.random.RandomState:
+        """The state of one of the ``rng`` variables."""
+        return self._own(item).get_value(borrow=True)
+
+    def __setitem__(self, item: Any, value: Any) -> None:
+        """Set the state of one of the ``rng`` variables."""
+        if not isinstance(value, np.random.RandomState):
+            raise TypeError("only values of type RandomState are permitted", value)
+        self._own(item).set_value(value)
+
+    def _own(self, item: Any) -> Any:
+        for state, _ in self.state_updates:
+            if item is state:
+                return state
+        raise KeyError(item)
+
+    def gen(self, op: Any, *args: Any, **kwargs: Any) -> Any:
+        """A new random variable ``op(state, ...)``.
+
+        Parameters
+        ----------
+        op : callable
+            Takes a random state first and gives (new state, sample): a function of
+            `ltensor.random.raw` or a `RandomFunction`.
+        """
+        state: Any = shared(
+            np.random.RandomState(int(self.gen_seedgen.randint(2**30))), borrow=True
+        )
+        state.tag.is_rng = True
+        new_state, sample = op(state, *args, **kwargs)
+        self._register(state, new_state, sample)
+        return sample
+
+    def _register(self, state: Any, new_state: Variable, sample: Any) -> None:
+        sample.rng = state
+        sample.update = (state, new_state)
+        self.state_updates.append(sample.update)
+        state.default_update = new_state

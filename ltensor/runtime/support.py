@@ -7,14 +7,13 @@ so that user modules only declare them.
 from __future__ import annotations
 
 import ctypes
-import functools
 import importlib
 import sys
-import threading
 
 import numpy as np
 
 from ltensor.lowering.cpu import jit
+from ltensor.lowering.cpu.once import Once
 from ltensor.runtime import array_memory, cell, layout, scalar_arguments
 from ltensor.runtime.enter import enter_text
 
@@ -402,10 +401,7 @@ def _array_api() -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * (max(_NUMPY_FUNCTIONS.values()) + 1)).from_address(table)
 
 
-_lock = threading.Lock()
-
-
-@functools.cache
+@Once
 def _load() -> jit.CompiledModule:
     # Objects, not constants of the text: their addresses differ from process to process.
     names = {f"lt_name{name}": name for name in ("_call_slow", "_raise_error")}
@@ -441,5 +437,4 @@ def ensure_support() -> None:
 
     To be called before modules with entries are compiled.
     """
-    with _lock:
-        _load()
+    _load()

@@ -118,11 +118,7 @@ class Operators:
 
         return getitem(self, index)
 
-    def __len__(self) -> int:
-        raise TypeError(
-            "object of type 'TensorVariable' has no len(): its length is only known when the "
-            "function runs; use x.shape[0] for the symbolic length"
-        )
+    # There is no __len__: programs tell lists from variables by it (`hasattr(v, "__len__")`).
 
     def __iter__(self) -> Iterator[Any]:
         from ltensor.tensor.constant_values import get_vector_length

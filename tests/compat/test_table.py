@@ -90,11 +90,6 @@ def test_star_import() -> None:
         ("import theano; theano.sparse.dot", "AttributeError", "there are no sparse matrices"),
         ("from theano.sparse import SparseType as S; S('csr')", "UnsupportedError", "dense arrays"),
         ("import theano.tensor.downsample", "ModuleNotFoundError", "theano.tensor.downsample"),
-        (
-            "from theano.tensor.nnet.blocksparse import sparse_block_dot",
-            "ImportError",
-            "sparse_block_dot",
-        ),
         ("from theano.tensor.nnet.ctc import ctc", "ModuleNotFoundError", "with scan"),
         ("from theano.gof.optdb import Query", "ModuleNotFoundError", "adding_a_pass"),
         ("import theano; theano.nonsense", "AttributeError", "ltensor has no theano.nonsense"),
@@ -213,6 +208,36 @@ def test_remnants_of_python_2() -> None:
             " sum(xrange(4)), theano.version.short_version, theano.__version__)\n"
         )
         == "a [1] [(1, 2)] 6 1.0.5 1.0.5\n"
+    )
+
+
+def test_small_tools() -> None:
+    assert (
+        run(
+            "import numpy as np, theano, theano.tensor as T\n"
+            "from theano.compile.nanguardmode import contains_inf, contains_nan\n"
+            "from theano.gof.utils import give_variables_names, memoize, uniq\n"
+            "from theano.printing import hex_digest\n"
+            "from theano.tensor.sharedvar import tensor_constructor\n"
+            "theano.theano_logger.setLevel(40)\n"
+            "a = np.array([[1.0, np.nan, 3.0]])\n"
+            "print(contains_nan(a), contains_inf(a), contains_nan(np.array([1])))\n"
+            "print(hex_digest(a)[64:], hex_digest(a) == hex_digest(a.copy()))\n"
+            "x, y, z = T.dscalar(), T.dscalar('a'), T.dscalar('a')\n"
+            "print(give_variables_names([x, y, z]), uniq([2, 1, 2]))\n"
+            "calls = []\n"
+            "f = memoize(calls.append)\n"
+            "f(1), f(2), f(1), print(calls)\n"
+            "w = tensor_constructor(np.zeros((9, 2)), target='cpu')\n"
+            "rows = theano.sparse_grad(w[[3, 5, 3]])\n"
+            "theano.function([], updates=[(w, w - T.grad(rows.sum(), w))])()\n"
+            "print(*w.get_value()[:, 0].astype(int))\n"
+        )
+        == "True False False\n"
+        "|strides=[24,8]|shape=[1,3] True\n"
+        "[_0, a_1, a_2] [2, 1]\n"
+        "[1, 2]\n"
+        "0 0 0 -2 0 -1 0 0 0\n"
     )
 
 

@@ -42,3 +42,17 @@ def test_call_by_storage() -> None:
     single.input_storage[0].value = 3
     single.fn()
     assert [place.value.item() for place in single.output_storage] == [-3, 3]
+
+
+def test_repeated_calls() -> None:
+    """``f.fn(n_calls=5)`` steps through a shared sequence, as pyautodiff's descent does."""
+    step, sums = theano.shared(0), theano.shared(np.zeros(5))
+    updates = [(step, step + 1), (sums, T.inc_subtensor(sums[step], step**2))]
+    for outputs in ([], None, step):
+        step.set_value(0)
+        sums.set_value(np.zeros(5))
+        f = theano.function([], outputs, updates=updates)
+        f.fn(n_calls=5)
+        assert step.get_value() == 5
+        np.testing.assert_array_equal(sums.get_value(), np.arange(5) ** 2)
+    assert f.output_storage[0].data == 4

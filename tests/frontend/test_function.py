@@ -300,6 +300,24 @@ def test_inputs_must_be_variables() -> None:
         function([T.constant(1.0)], x)
 
 
+def test_inputs_as_tuples() -> None:
+    """The oldest way to give values, names and updates."""
+    x, y, total = T.dscalar("x"), T.dscalar("y"), T.dscalar("total")
+    f = function([x, ("second", y, 2.0), ((total, total + x + y), 10.0)], x + y)
+    assert f(1.0) == 3
+    assert f["total"] == 13
+    assert f(1.0, second=4.0) == 5
+    assert f[total] == 18
+    f["total"] = 0.5
+    f(1.0, 1.0)
+    assert f["total"] == 2.5
+    g = function([("first", x), (y, 3.0)], x - y)
+    assert g(first=1.0) == -2
+    for bad in ((x, y), (x, 1.0, 2.0), ("x", 1.0), ((x, y, x), 1.0), ((x, 1.0), 2.0), (), ("x",)):
+        with pytest.raises(TypeError, match="Unknown parameter type"):
+            function([bad, y], x)
+
+
 def test_an_input_may_be_computed_from_others() -> None:
     x, y = T.dscalars("x", "y")
     z = x * y

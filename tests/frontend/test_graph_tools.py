@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,11 @@ def test_op_from_graph_with_gradients_of_its_own():
     listed = OpFromGraph([x, y], [x * y], grad_overrides=["default", lambda i, g: g[0] * 7])
     f = function([x, y], grad(listed(x, y).sum(), [x, y]))
     assert np.allclose(f(values, values + 1), [values + 1, np.full(3, 7.0)])
+    bare = OpFromGraph([x], [x * 2], grad_overrides=lambda i, g: g[0])
+    with pytest.raises(TypeError, match="should return a list"):
+        grad(bare(x).sum(), x)
+    with pytest.warns(UserWarning, match="grad_overrides=f"):
+        bare.grad = lambda inputs, gout: [gout[0] * 3]
 
 
 def test_op_from_graph_reads_shared_variables():
@@ -191,3 +198,23 @@ def test_op_from_graph_in_a_loop():
     rows, _ = ltensor.scan(lambda h: op(h), outputs_info=[x], n_steps=3)
     assert function([x], rows)(1.0).tolist() == [2, 4, 8]
     assert function([x], grad(rows[-1], x))(1.0) == 8
+
+
+def test_nodes_types_and_values_of_functions():
+    x, s = T.dscalar("x"), ltensor.shared(1.5, "s")
+    node = (x + 1).owner
+    again = node.clone()
+    assert again.inputs == node.inputs
+    assert again.outputs[0] is not node.outputs[0]
+    f = function([ltensor.In(x, value=3.0)], x + s)
+    f.value["x"] = 5.0
+    assert (f.value[s], "x" in f.value, f()) == (1.5, True, 6.5)
+    kind = T.TensorType("float32", (False, True), "mine", True)
+    assert (kind.name, kind.sparse_grad, x.type.sparse_grad) == ("mine", True, False)
+    assert kind == T.TensorType("float32", (False, True))
+    same = pickle.loads(pickle.dumps(kind))
+    assert (same.name, same.sparse_grad, same.broadcastable) == ("mine", True, (False, True))
+    zeros = kind.value_zeros((2, 1))
+    assert (zeros.dtype, zeros.shape) == ("float32", (2, 1))
+    assert kind.may_share_memory(zeros, zeros[1:])
+    assert not kind.may_share_memory(zeros, zeros.copy())

@@ -14,6 +14,7 @@ import ltensor
 import ltensor.tensor as T
 from ltensor import Constant, Mode, function, optimizers
 from ltensor.compile_modes import get_default_mode
+from ltensor.errors import UnsupportedError
 from ltensor.graph_tools import FunctionGraph
 from ltensor.optimizers import PassOptimizer, optdb
 from ltensor.printing import debugprint
@@ -143,3 +144,13 @@ def test_a_rewrite_can_be_tried_by_itself() -> None:
     assert optimizers.OpSub(T.sin, T.log).transform(node) is False
     with pytest.raises(NotImplementedError, match="does not define transform"):
         optimizers.LocalOptimizer().transform(node)
+
+
+def test_walks_over_graphs_can_be_registered() -> None:
+    walk = optimizers.TopoOptimizer(optimizers.OpRemove(T.exp), order="in_to_out")
+    both = optimizers.SeqOptimizer(walk, optimizers.EquilibriumOptimizer([], max_use_ratio=10))
+    assert str(both).startswith("SeqOptimizer(TopoOptimizer(OpRemove(")
+    with pytest.warns(UserWarning, match="the rewrite 'mine' is not applied"):
+        optimizers.optdb.register("mine", both, 10, "fast_run")
+    with pytest.raises(UnsupportedError, match="no rewrites of users"):
+        walk.optimize(None)

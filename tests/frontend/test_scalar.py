@@ -145,3 +145,116 @@ def test_classes_of_variables() -> None:
     assert isinstance(T.constant(1), scalar.ScalarConstant)
     assert not isinstance(T.dscalar(), scalar.ScalarConstant)
     assert not isinstance(1, scalar.ScalarVariable)
+
+
+# ------------------------------------------------------------------------- classes of one's own
+
+
+class Blocked(T.Elemwise):
+    """Lets no gradient through."""
+
+    def connection_pattern(self, node: Any) -> Any:
+        return [[False]]
+
+    def grad(self, inputs: Any, gout: Any) -> Any:
+        return [ltensor.gradient.DisconnectedType()()]
+
+
+class Steep(T.Elemwise):
+    """An exponential whose gradient is a number."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__(scalar.exp)
+        self.slope = slope
+
+    def grad(self, inputs: Any, gout: Any) -> Any:
+        return [gout[0] * self.slope]
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.slope == other.slope  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.slope))
+
+
+class Tripled(T.Elemwise):
+    """Another function."""
+
+    def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
+        output_storage[0][0] = inputs[0] * 3.0
+
+
+def test_gradients_that_subclasses_of_elemwise_define() -> None:
+    x, values = T.dvector("x"), np.array([0.1, 0.5])
+    blocked = Blocked(scalar.identity)
+    f = ltensor.function([x], T.grad((x * blocked(T.exp(x))).sum(), x))
+    np.testing.assert_allclose(f(values), np.exp(values))
+    with pytest.raises(ltensor.gradient.DisconnectedInputError):
+        T.grad(blocked(x).sum(), x)
+    cost = (Steep(5.0)(x) + Steep(7.0)(x) + T.exp(x)).sum()
+    f = ltensor.function([x], [cost, T.grad(cost, x)])
+    np.testing.assert_allclose(f(values)[0], 3 * np.exp(values).sum())
+    np.testing.assert_allclose(f(values)[1], 12 + np.exp(values))
+    steep = type("SteepCube", (T.Elemwise,), {"grad": lambda self, inputs, gout: [gout[0] * 9]})
+    y = steep(Cube(scalar.upgrade_to_float, name="cube"))(x)
+    np.testing.assert_allclose(T.grad(y.sum(), x).eval({x: values}), 9)
+    np.testing.assert_allclose(y.eval({x: values}), values**3)
+
+
+def test_what_subclasses_of_elemwise_are() -> None:
+    x = T.dvector("x")
+    tripled, blocked = Tripled(scalar.identity), Blocked(scalar.identity)
+    np.testing.assert_array_equal(tripled(x).eval({x: [1.0, 2.0]}), [3.0, 6.0])
+    np.testing.assert_array_equal(T.grad(blocked(x)[0] * x[1], x).eval({x: [3.0, 2.0]}), [0, 3])
+    assert isinstance(blocked, T.Elemwise)
+    assert isinstance(blocked, Blocked)
+    assert not isinstance(T.exp, Blocked)
+    assert not isinstance(tripled, Blocked)
+    assert issubclass(Blocked, T.Elemwise)
+    assert T.Elemwise(scalar.exp) is T.exp
+    assert blocked == Blocked(scalar.identity) == pickle.loads(pickle.dumps(blocked))
+    assert blocked != T.tensor_copy
+    assert T.tensor_copy != blocked
+    assert blocked.scalar_op == scalar.identity
+
+    class Mine(scalar.Exp):
+        pass
+
+    with pytest.raises(UnsupportedError, match="derive from UnaryScalarOp"):
+        Mine(scalar.upgrade_to_float)
+
+
+def test_operands_of_one_rank() -> None:
+    """`get_output_info`, which programs that make nodes of their own call."""
+    row, cube_, number = T.row(), T.TensorType("float32", (False, True, False))(), T.lscalar()
+    made: list[tuple[Any, ...]] = []
+
+    def pad(pattern: Any, order: Any) -> Any:
+        made.append((tuple(pattern), tuple(order)))
+        return T.DimShuffle(pattern, order)
+
+    dtypes, patterns, operands = T.add.get_output_info(pad, row, cube_, number)
+    assert dtypes == ["float64"]
+    assert patterns == [(False, True, False)]
+    assert [x.ndim for x in operands] == [3, 3, 3]
+    assert operands[1] is cube_
+    assert made == [((True, False), ("x", 0, 1)), ((), ("x", "x", "x"))]
+
+
+def test_a_class_of_variables_of_ones_own() -> None:
+    class Signal(T.TensorVariable):
+        rate = 8000
+
+    class Marked(T.Elemwise):
+        def make_node(self, *inputs: Any) -> Any:
+            inputs = tuple(T.as_tensor_variable(x) for x in inputs)
+            dtypes, patterns, operands = self.get_output_info(T.DimShuffle, *inputs)
+            kinds = zip(dtypes, patterns, strict=True)
+            return ltensor.Apply(self, operands, [Signal(T.TensorType(*kind)) for kind in kinds])
+
+    x = T.dvector()
+    signal = Marked(scalar.identity, name="marked")(2 * x)
+    assert signal.rate == 8000
+    function = ltensor.function([x], [signal, T.grad((signal**2).sum(), x)])
+    for found, wanted in zip(function([1.0, 3.0]), ([2, 6], [8, 24]), strict=True):
+        np.testing.assert_array_equal(found, wanted)

@@ -161,8 +161,10 @@ def test_others_may_handle_the_operator() -> None:
 
 def test_length_and_iteration() -> None:
     v, m = T.dvector("v"), T.dmatrix("m")
-    with pytest.raises(TypeError):
-        len(v)
+    for variable in (v, T.constant([3, 4]), ltensor.shared(np.zeros(2))):
+        with pytest.raises(TypeError, match=r"has no len\(\)"):
+            len(variable)
+        assert not hasattr(variable, "__len__")  # by which programs tell lists from variables
     with pytest.raises(ValueError, match=r"^length not known: v \[id A\]$"):
         iter(v)
     for variable in (T.dscalar(), m):
@@ -437,3 +439,14 @@ def test_get_test_value() -> None:
     x.tag.test_value = np.ones((2, 2))
     with pytest.raises(TypeError, match="does not have the requested type"):
         get_test_value(x)
+
+
+def test_repr_shows_test_values() -> None:
+    x = T.dscalar("x")
+    x.tag.test_value = 42
+    assert repr(x) == "x"
+    with change_flags(print_test_value=True):
+        assert repr(x) == "x\narray(42.)"
+        assert str(x) == "x"
+        assert repr(T.dscalar("y")) == "y"
+        assert repr(ltensor.shared(2.0, "s")) == "s\narray(2.)"

@@ -24,7 +24,7 @@ GEMM_ARGS = (I64, I64, I64, PTR, I64, I64, PTR, I64, I64, PTR, I64)
 @pytest.fixture
 def fresh():
     """Products whose parts nobody has wanted yet."""
-    dispatch.products.cache_clear()
+    dispatch.products.made.clear()
     return dispatch.products
 
 
@@ -59,30 +59,30 @@ def caller(prototype, address: int, dtype: str):
 def test_a_small_program_compiles_a_tile_or_two(fresh) -> None:
     x, w = T.fmatrix(), T.fmatrix()
     f = ltensor.function([x, w], T.dot(x, w))
-    made = fresh("float32").loaded
-    assert not made
+    products = fresh("float32")
+    assert not products.loaded
     a, b = np.ones((2, 16), "f4"), np.ones((16, 64), "f4")
     np.testing.assert_array_equal(f(a, b), a @ b)
-    assert len(made) == 1
-    assert next(iter(made)).startswith(("tile 2", "scalar 2"))
+    assert len(products.loaded) == 1
+    assert next(iter(products.loaded)).startswith(("tile 2", "scalar 2"))
     f(a, b)
-    assert len(made) == 1
+    assert len(products.loaded) == 1
     f(np.ones((3, 16), "f4"), b)
-    assert len(made) == 2
+    assert len(products.loaded) == 2
 
 
 def test_forms_are_compiled_when_they_are_wanted(fresh) -> None:
     call = caller(ctypes.PYFUNCTYPE, dispatch.address("lt_matmul_f64", "float64"), "float64")
-    made = fresh("float64").loaded
+    products = fresh("float64")
     rng = np.random.default_rng(0)
     a, b = values(rng, (2, 64), "float64"), values(rng, (40, 64), "float64")
     np.testing.assert_array_equal(product(call, a, b.T), a @ b.T)
-    assert "dot" in made
-    assert "blocked" not in made
+    assert "dot" in products.loaded
+    assert "blocked" not in products.loaded
     a = values(rng, (40, 64), "float64")
     np.testing.assert_array_equal(product(call, a, b.T, 2, 3), 2 * (a @ b.T) + 3)
-    assert {"blocked", "pack", "turn"} <= set(made)
-    assert "kept" not in made
+    assert {"blocked", "pack", "turn"} <= set(products.loaded)
+    assert "kept" not in products.loaded
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

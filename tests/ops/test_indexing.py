@@ -182,6 +182,12 @@ def test_join_rules() -> None:
     assert str(join.stack([tensor(0), tensor(0)]).owner.op) == "MakeVector{dtype='float64'}"
     with pytest.warns(DeprecationWarning, match="interface is deprecated"):
         assert join.stack(v, v).type.ndim == 2
+    with pytest.warns(DeprecationWarning, match="interface is deprecated"):
+        # one array is one operand: it gets a dimension in front
+        assert join.stack(m).type.broadcastable == (True, False, False)
+    assert join.stack(np.zeros((2, 3)), axis=1).type.shape == (3, 2)
+    for axis in (1, -1, 5):  # scalars are a vector, whatever the axis
+        assert join.stack([tensor(0), tensor(0)], axis=axis).type.ndim == 1
     row = TensorType("float64", (True, False)).make_variable()
     assert join.join(0, row, row).type.broadcastable == (False, False)
     assert join.join(1, row, row).type.broadcastable == (True, False)

@@ -18,7 +18,14 @@ from ltensor.ir.build import as_tensor
 from ltensor.ir.graph import evaluate
 from ltensor.ir.types import TensorType, random_state_type, tensor_type
 from ltensor.ops.permute import permute_row_elements
-from ltensor.random import MRG_RandomStreams, PhiloxStreams, RandomFunction, RandomStreams, raw
+from ltensor.random import (
+    MRG_RandomStreams,
+    PhiloxStreams,
+    RandomFunction,
+    RandomStreams,
+    RandomStreamsBase,
+    raw,
+)
 from ltensor.random.mrg import substreams
 from ltensor.shared import shared
 
@@ -231,6 +238,35 @@ def test_theanos_form_of_the_op() -> None:
     check(lambda s: op(s, (2, 3), 0.0, 1.0))
     check(lambda s: op(s, np.array([2, 3]), 0.0, 1.0))
     assert op == RandomFunction("uniform", TensorType("float64", (False, False)))
+
+
+def test_streams_of_a_program() -> None:
+    """A class of its own over the distributions, and a distribution over the rank and sizes."""
+
+    def coins(state: Any, size: Any = None, p: Any = 0.5, ndim: Any = None) -> Any:
+        p = shared(np.asarray(p))
+        ndim, size, _pattern = raw._infer_ndim_bcast(ndim, size, p)
+        op = RandomFunction("binomial", TensorType("int64", (False,) * ndim))
+        return op(state, size, 1, p)
+
+    class Mine(RandomStreamsBase):
+        def gen(self, op: Any, *args: Any, **kwargs: Any) -> Any:
+            state = shared(np.random.RandomState(7))
+            state.default_update, sample = op(state, *args, **kwargs)
+            return sample
+
+    levels = np.array([0.2, 0.5, 0.9])
+    draw = function([], Mine().gen(coins, (4, 3), levels))
+    wanted = np.random.RandomState(7)
+    for _ in range(2):
+        np.testing.assert_array_equal(draw(), wanted.binomial(1, levels, (4, 3)))
+    wanted = np.random.RandomState(7)
+    np.testing.assert_array_equal(function([], Mine().uniform((2,)))(), wanted.uniform(size=2))
+    with pytest.raises(NotImplementedError, match="gen"):
+        RandomStreamsBase().normal((2,))
+    p = variable(np.ones((1, 3)))
+    assert raw._infer_ndim_bcast(None, None, p)[::2] == (2, (True, False))
+    assert raw._infer_ndim_bcast(None, [])[0] == 0
 
 
 def test_gradient_is_not_defined() -> None:

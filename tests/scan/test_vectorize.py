@@ -237,7 +237,7 @@ ACCUMULATIONS: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "sum of rows": (last(lambda r, c: c + r, T.zeros(4), m), [m], [M]),
     "difference": (last(lambda a, b, c: c - a * b, s, x, y), [x, y, s], [X, Y, 2.0]),
     "several terms": (last(lambda a, b, c: a + c + T.exp(b), s, x, y), [x, y, s], [X, Y, 2.0]),
-    "product": (last(lambda a, c: c * a, s, x), [x, s], [X, 2.0]),
+    "product": (last(lambda a, c: c * a, np.int64(3), i), [i], [AT]),
     "largest": (last(lambda a, c: T.maximum(c, a), s, x), [x, s], [X, 0.9]),
     "smallest": (last(lambda r, c: T.minimum(r, c), y[:4], m), [m, y], [M, Y]),
     "outer": (last(lambda r, a, c: c + T.outer(r, x) * a, T.zeros((4, 6)), m, y), [m, x, y],
@@ -273,13 +273,30 @@ def test_accumulation(name: str) -> None:
 def test_dtypes_of_sums(dtype: str) -> None:
     """The dtype of the state wraps as in the loop."""
     v = T.TensorType(dtype, (False,))("v")
-    total = last(lambda a, c: c + a, T.constant(np.asarray(3, dtype)), v)
-    product = last(lambda a, c: c * a, T.constant(np.asarray(3, dtype)), v)
+    results = [last(lambda a, c: c + a, T.constant(np.asarray(3, dtype)), v)]
+    if dtype != "float32":
+        results += [last(lambda a, c: c * a, T.constant(np.asarray(3, dtype)), v)]
     numbers = np.array([100, 27, 120, 7, 3, 5]).astype(dtype)
-    f = graph_only([v], [total, product])
+    f = graph_only([v], results)
     for array in (numbers, numbers[:1]):
-        value([v], [total, product], array)
+        value([v], results, array)
     assert f(numbers)[0].dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_floats_go_step_by_step(dtype: str) -> None:
+    """Parts of a product may overflow or vanish though no step does."""
+    v = T.TensorType(dtype, (False,))("v")
+    big = 1e30 if dtype == "float32" else 1e200
+    for numbers in ([1 / big, big, big], [0, big, big], [1 / big, 1, big, big, 1 / big] * 40):
+        array = np.array(numbers, dtype)
+        for fold in (theano.foldl, theano.foldr):
+            result, _ = fold(lambda a, c: c * a, v[1:], v[0])
+            got = theano.function([v], result)(array)
+            expected = array[0]
+            for factor in array[1:] if fold is theano.foldl else array[:0:-1]:
+                expected = expected * factor
+            np.testing.assert_allclose(got, expected, 1e-4)
 
 
 def test_nan_in_extrema() -> None:

@@ -140,22 +140,27 @@ class ComplexArithmetic:
             return self.complex_log(a)
         sin, cos = (lambda v: self.math("sin", v)), (lambda v: self.math("cos", v))
         sinh, cosh = (lambda v: self.math("sinh", v)), (lambda v: self.math("cosh", v))
-        if name == "sin":
+
+        def of(real: tuple[Any, Any], imag: tuple[Any, Any]) -> Complex:
+            """Each part the product of a function of ``a.re`` and one of ``a.im``."""
             return Complex(
-                self.mul(sin(a.re), cosh(a.im)), self.mul(cos(a.re), sinh(a.im)), a.dtype
-            )
-        if name == "cos":
-            return Complex(
-                self.mul(cos(a.re), cosh(a.im)),
-                self.neg(self.mul(sin(a.re), sinh(a.im))),
+                self.mul(real[0](a.re), real[1](a.im)),
+                self.mul(imag[0](a.re), imag[1](a.im)),
                 a.dtype,
             )
-        if name == "tanh":
-            top = Complex(self.mul(sinh(a.re), cos(a.im)), self.mul(cosh(a.re), sin(a.im)), a.dtype)
-            bottom = Complex(
-                self.mul(cosh(a.re), cos(a.im)), self.mul(sinh(a.re), sin(a.im)), a.dtype
-            )
-            return self.complex_div(top, bottom)
+
+        pairs = {
+            "sin": ((sin, cosh), (cos, sinh)),
+            "cos": ((cos, cosh), (lambda v: self.neg(sin(v)), sinh)),
+            "sinh": ((sinh, cos), (cosh, sin)),
+            "cosh": ((cosh, cos), (sinh, sin)),
+        }
+        if name in pairs:
+            return of(*pairs[name])
+        ratios = {"tan": ("sin", "cos"), "tanh": ("sinh", "cosh")}
+        if name in ratios:
+            top, bottom = ratios[name]
+            return self.complex_div(of(*pairs[top]), of(*pairs[bottom]))
         raise UnsupportedError(
             f"{name} of complex numbers is not compiled. Write it with real(x) and imag(x)."
         )

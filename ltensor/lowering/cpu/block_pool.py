@@ -12,11 +12,11 @@ The table of free blocks is guarded by a flag that nobody waits for: who finds i
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import sys
 
 from ltensor.lowering.cpu import jit
+from ltensor.lowering.cpu.once import Once
 from ltensor.lowering.cpu.placeholders import filled
 
 #: blocks below this size (bytes) are not kept
@@ -384,7 +384,7 @@ def _limit() -> int:
     return int(given) if given.isdigit() else DEFAULT_LIMIT
 
 
-@functools.cache
+@Once
 def _module() -> jit.CompiledModule:
     return jit.compile_library(f"block pool that keeps {_limit()}", module_text)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ltensor.lowering.cpu import block_pool, jit, thread_pool
-
-_compiled: dict[str, jit.CompiledModule] = {}
+from ltensor.lowering.cpu.once import Once
 
 #: suffixes of the matrix products' symbols
 SUFFIXES = {
@@ -66,11 +65,9 @@ def has_parts(symbols: Iterable[str]) -> bool:
     return any(symbol.startswith(_PRODUCTS) for symbol in symbols)
 
 
+@Once
 def _random() -> jit.CompiledModule:
-    found = _compiled.get("random")
-    if found is None:
-        found = _compiled["random"] = jit.compile_library("random", _random_text, optimize=True)
-    return found
+    return jit.compile_library("random", _random_text, optimize=True)
 
 
 def _shared(symbol: str, serial: int, threads: int) -> int:
@@ -82,56 +79,42 @@ def _shared(symbol: str, serial: int, threads: int) -> int:
     return threaded.address(symbol, serial, threads)
 
 
+@Once
 def _halves(threads: int) -> jit.CompiledModule:
     """Products of float16, whose parts are shared among ``threads``."""
-    name = f"halves by {threads} threads"
-    found = _compiled.get(name)
-    if found is None:
-        from ltensor.lowering.gemm import halves
+    from ltensor.lowering.gemm import halves
 
-        found = _compiled[name] = jit.compile_library(
-            "products of float16",
-            lambda: halves.module_text(jit.host()),
-            addresses(["lt_matmul_f32"]),
-        )
-    return found
+    return jit.compile_library(
+        "products of float16",
+        lambda: halves.module_text(jit.host()),
+        addresses(["lt_matmul_f32"]),
+    )
 
 
+@Once
 def _runs(dtype: str) -> jit.CompiledModule:
-    name = f"runs of {dtype}"
-    found = _compiled.get(name)
-    if found is None:
-        from ltensor.lowering.gemm import runs
+    from ltensor.lowering.gemm import runs
 
-        found = _compiled[name] = jit.compile_library(
-            name, lambda: runs.module_text(dtype, jit.host())
-        )
-    return found
+    return jit.compile_library(f"runs of {dtype}", lambda: runs.module_text(dtype, jit.host()))
 
 
+@Once
 def _sort(symbol: str) -> jit.CompiledModule:
-    found = _compiled.get(symbol)
-    if found is None:
-        from ltensor.lowering import sorting
+    from ltensor.lowering import sorting
 
-        _, form, dtype = symbol.split("_")
-        wide = jit.host().vector_bytes
-        found = _compiled[symbol] = jit.compile_library(
-            symbol, lambda: sorting.module_text(dtype, form == "argsort", wide), optimize=True
-        )
-    return found
+    _, form, dtype = symbol.split("_")
+    wide = jit.host().vector_bytes
+    return jit.compile_library(
+        symbol, lambda: sorting.module_text(dtype, form == "argsort", wide), optimize=True
+    )
 
 
+@Once
 def _turn(symbol: str) -> jit.CompiledModule:
-    found = _compiled.get(symbol)
-    if found is None:
-        from ltensor.lowering import turning
+    from ltensor.lowering import turning
 
-        bits, wide = int(symbol.rsplit("u", 1)[1]), jit.host().vector_bytes
-        found = _compiled[symbol] = jit.compile_library(
-            symbol, lambda: turning.module_text(bits, wide), optimize=True
-        )
-    return found
+    bits, wide = int(symbol.rsplit("u", 1)[1]), jit.host().vector_bytes
+    return jit.compile_library(symbol, lambda: turning.module_text(bits, wide), optimize=True)
 
 
 def _random_text() -> str:

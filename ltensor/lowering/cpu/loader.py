@@ -35,12 +35,16 @@ _SHT_PROGBITS, _SHT_NOBITS = 1, 8
 _SHT_X86_64_UNWIND = 0x70000001
 _SHF_WRITE, _SHF_ALLOC, _SHF_TLS = 1, 2, 0x400
 _SHN_RESERVED = 0xFF00
+#: constants with addresses in them, which only a loader writes
+_CONSTANTS = ".data.rel.ro"
 #: an address; a distance; the distance to a function; the distance to a word with an address
 _R_64, _R_PC32, _R_PLT32, *_R_GOT = 1, 2, 4, 9, 41, 42
 _KNOWN = frozenset({_R_64, _R_PC32, _R_PLT32, *_R_GOT})
 #: jmp [rip + distance]
 _JUMP = b"\xff\x25"
 _SLOT = 8
+#: bytes that a distance of 32 bits spans either way
+_REACH = 1 << 31
 
 
 class Layout(NamedTuple):
@@ -68,7 +72,13 @@ def _aligned(size: int, alignment: int) -> int:
 
 
 def layout(found: ObjectFile, relocations: list[Relocation]) -> Layout | None:
-    """Lay out an object; None if it is not for us to load."""
+    """Lay out an object; None if it is not for us to load.
+
+    Raises
+    ------
+    LoweringError
+        If its parts would be too far from each other: no other loader changes that.
+    """
     if found.machine != _EM_X86_64 or not hasattr(mmap, "PROT_EXEC"):
         return None
     fixed: list[int] = []
@@ -80,7 +90,8 @@ def layout(found: ObjectFile, relocations: list[Relocation]) -> Layout | None:
             return None
         if section.alignment > mmap.PAGESIZE:
             return None
-        (written if section.flags & _SHF_WRITE else fixed).append(index)
+        is_written = section.flags & _SHF_WRITE and not section.name.startswith(_CONSTANTS)
+        (written if is_written else fixed).append(index)
     if any(symbol.section >= _SHN_RESERVED and symbol.name for symbol in found.symbols):
         return None
     offsets: dict[int, int] = {}
@@ -100,8 +111,11 @@ def layout(found: ObjectFile, relocations: list[Relocation]) -> Layout | None:
     for place in relocations:
         if place.target not in placed:
             continue
-        is_elsewhere = found.symbols[place.symbol].section == SHN_UNDEF
+        home = found.symbols[place.symbol].section
+        is_elsewhere = home == SHN_UNDEF
         if place.kind not in _KNOWN or (is_elsewhere and place.kind == _R_PC32):
+            return None
+        if not is_elsewhere and home not in placed:
             return None
         is_call = place.kind == _R_PLT32 and is_elsewhere
         if is_call:
@@ -111,7 +125,10 @@ def layout(found: ObjectFile, relocations: list[Relocation]) -> Layout | None:
             end += _SLOT
     jumps = {symbol: end + k * _SLOT for k, symbol in enumerate(calls)}
     end = _aligned(end + len(jumps) * _SLOT, mmap.PAGESIZE)
-    return Layout(offsets, slots, jumps, end, _aligned(put(written, end), mmap.PAGESIZE))
+    size = _aligned(put(written, end), mmap.PAGESIZE)
+    if size > _REACH:
+        raise LoweringError(f"{size} bytes of code and data: code reaches {_REACH} bytes of them")
+    return Layout(offsets, slots, jumps, end, size)
 
 
 class _Code:
@@ -161,7 +178,7 @@ def load(
     MemoryError
         If there is no room.
     LoweringError
-        If the system does not let memory be executed.
+        If it is too large, or the system does not let memory be executed.
     """
     relocations = list(found.relocations(data))
     where = layout(found, relocations)

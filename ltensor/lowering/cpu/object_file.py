@@ -18,6 +18,7 @@ _SHT_SYMTAB = 2
 _SHT_RELA = 4
 _STB_LOCAL = 0
 SHN_UNDEF = 0
+_SHN_XINDEX = 0xFFFF
 # Names that the assembler may leave undefined and the linker itself supplies.
 _LINKER_SUPPLIED = frozenset({"", "_GLOBAL_OFFSET_TABLE_"})
 
@@ -30,9 +31,9 @@ class ObjectSymbols(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section's header, as it stands in the file."""
+    """A section's header."""
 
-    name: int
+    name: str
     kind: int
     flags: int
     address: int
@@ -102,19 +103,26 @@ def read(data: bytes) -> ObjectFile:
     """
     (machine,) = struct.unpack_from("<H", data, 0x12)
     (start,) = struct.unpack_from("<Q", data, 0x28)
-    size, count = struct.unpack_from("<HH", data, 0x3A)
+    size, count, names = struct.unpack_from("<HHH", data, 0x3A)
     if count == 0:
-        # More than 65 279 sections: the true number stands in the first section header.
+        # More than 65 279 sections: the true numbers stand in the first section header.
         (count,) = struct.unpack_from("<Q", data, start + 0x20)
-    sections = [
-        Section._make(struct.unpack_from("<IIQQQQIIQQ", data, start + index * size))
-        for index in range(count)
+    if names == _SHN_XINDEX:
+        (names,) = struct.unpack_from("<I", data, start + 0x28)
+    headers = [
+        struct.unpack_from("<IIQQQQIIQQ", data, start + index * size) for index in range(count)
     ]
+    strings = headers[names][4]
+    sections = [Section(_text(data, strings + name), *rest) for name, *rest in headers]
     symbols: list[Symbol] = []
     for section in sections:
         if section.kind == _SHT_SYMTAB:
             symbols += _symbols(data, section, sections[section.link].offset)
     return ObjectFile(machine, sections, symbols)
+
+
+def _text(data: bytes, begin: int) -> str:
+    return data[begin : data.index(b"\0", begin)].decode()
 
 
 def _symbols(data: bytes, section: Section, strings: int) -> Iterator[Symbol]:
@@ -123,8 +131,7 @@ def _symbols(data: bytes, section: Section, strings: int) -> Iterator[Symbol]:
         is_local = info >> 4 == _STB_LOCAL
         name = ""
         if not is_local:
-            begin = strings + name_offset
-            name = data[begin : data.index(b"\0", begin)].decode()
+            name = _text(data, strings + name_offset)
         yield Symbol(name, is_local, home, value)
 
 

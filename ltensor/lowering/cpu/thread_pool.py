@@ -25,6 +25,7 @@ from pathlib import Path
 from ltensor.config import config
 from ltensor.lowering.cpu import jit
 from ltensor.lowering.cpu.interrupts import no_interrupt
+from ltensor.lowering.cpu.once import Once
 from ltensor.lowering.cpu.pool_text import FIRST_TEXT, MOST_THREADS, WORTH_WAKING, module_text
 
 __all__ = ["DECLARATIONS", "MOST_THREADS", "WORTH_WAKING", "address", "count", "words"]
@@ -73,7 +74,7 @@ def _quota(folder: str = "/sys/fs/cgroup") -> int:
     return MOST_THREADS
 
 
-@functools.cache
+@Once
 def _module() -> jit.CompiledModule:
     """The pool in memory; it stays there."""
     module = jit.compile_library("pool of threads", module_text)
@@ -109,7 +110,7 @@ def _load() -> None:
         _start()
 
 
-@functools.cache
+@Once
 def _first() -> jit.CompiledModule:
     """What the words hold until the pool is there."""
     symbols = {"lt_pool_load": ctypes.cast(_load, ctypes.c_void_p).value or 0, **_addresses()}
@@ -128,7 +129,7 @@ def words() -> dict[str, int]:
 
     The pool is compiled when one is first called.
     """
-    if _module.cache_info().currsize:
+    if _module.made:
         _start()  # the number of threads may be another
     else:
         _first()

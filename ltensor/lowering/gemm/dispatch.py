@@ -8,9 +8,9 @@ finds the products on the disk does not even import what does.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
+from ltensor.lowering.cpu.once import Once
 from ltensor.lowering.gemm import blas
 from ltensor.lowering.gemm.element import SHORT_NAMES, Element, Host
 from ltensor.lowering.gemm.tables import has_kept
@@ -72,8 +72,8 @@ def symbols(dtype: str, library: blas.BlasInfo | None) -> dict[str, int]:
     return {f"lt_blas_{routine}": library.addresses[routine]}
 
 
-@functools.cache
-def products(dtype: str, *, single_threaded: bool = True) -> Products:
+@Once
+def products(dtype: str, single_threaded: bool = True) -> Products:
     """Return the products of `dtype` on this machine, made once.
 
     Parameters
@@ -95,13 +95,7 @@ def products(dtype: str, *, single_threaded: bool = True) -> Products:
     external = symbols(dtype, library)
     # what the text depends on besides the host
     way = f"{library.int_bits} {library.is_wide}" if library is not None and external else "own"
-    made = Products(Element.make(dtype, jit.host()), library, way, external)
-    _made.append(made)
-    return made
-
-
-#: Keeps code alive, whose users hold bare addresses.
-_made: list[Products] = []
+    return Products(Element.make(dtype, jit.host()), library, way, external)
 
 
 def address(symbol: str, dtype: str) -> int:

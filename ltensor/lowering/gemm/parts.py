@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from ltensor.lowering.cpu import jit
 from ltensor.lowering.cpu.interrupts import no_interrupt
+from ltensor.lowering.cpu.once import Once
 from ltensor.lowering.gemm import tables
 from ltensor.lowering.gemm.blas import BlasInfo
 from ltensor.lowering.gemm.element import Element
@@ -44,8 +45,7 @@ class Products:
         self, el: Element, library: BlasInfo | None, way: str, symbols: dict[str, int]
     ) -> None:
         self.el, self.plan, self._library, self._way = el, Plan.make(el), library, way
-        #: parts that are in memory, by name
-        self.loaded: dict[str, jit.CompiledModule] = {}
+        self._part = Once(self._make_part)
         self._loader = _LOADER(self._load)
         address = ctypes.cast(self._loader, ctypes.c_void_p).value
         assert address
@@ -119,22 +119,23 @@ class Products:
                     f"scalar {r} {columns}",
                 )
 
-    def _part(self, name: str) -> jit.CompiledModule:
-        found = self.loaded.get(name)
-        if found is None:
-            if name in ("blocked", "keep"):
-                self.symbols |= self._part("pack").addresses
-            way = self._way if name in _PUBLIC else ""
-            found = jit.compile_library(
-                f"{name} of {self.el.name}, {way}",
-                functools.partial(self._part_text, name),
-                self.symbols,
-                optimize=tables.RUNTIME_PASSES,
-                # strength reduction pays in dot products
-                quick=not name.startswith("dot "),
-            )
-            self.loaded[name] = found
-        return found
+    @property
+    def loaded(self) -> dict[str, jit.CompiledModule]:
+        """Parts that are in memory, by name."""
+        return {str(name): module for (name,), module in self._part.made.items()}
+
+    def _make_part(self, name: str) -> jit.CompiledModule:
+        if name in ("blocked", "keep"):
+            self.symbols |= self._part("pack").addresses
+        way = self._way if name in _PUBLIC else ""
+        return jit.compile_library(
+            f"{name} of {self.el.name}, {way}",
+            functools.partial(self._part_text, name),
+            self.symbols,
+            optimize=tables.RUNTIME_PASSES,
+            # strength reduction pays in dot products
+            quick=not name.startswith("dot "),
+        )
 
     def _fill(self, slot: int, name: str) -> int:
         """Put a part where code looks for it."""

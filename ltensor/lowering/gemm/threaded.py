@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 
 from ltensor.lowering.cpu import jit, thread_pool
+from ltensor.lowering.cpu.once import Once
 from ltensor.lowering.gemm import dispatch
 from ltensor.lowering.gemm.element import Element, SimpleHost
 from ltensor.lowering.gemm.form import batched_params, gemm_params
@@ -41,7 +42,7 @@ def _name(symbol: str) -> str:
     return symbol.replace("lt_", "lt_threaded_", 1)
 
 
-@functools.cache
+@Once
 def _module(symbol: str, serial: int, threads: int) -> jit.CompiledModule:
     short = symbol.rsplit("_", 1)[1]
     complete = f"lt_complete_{short}"

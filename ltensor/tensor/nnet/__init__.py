@@ -64,6 +64,7 @@ from ltensor.ops.nnet import (
 #: Theano's modules below this one; most are views of this namespace.
 _MODULES = {
     "abstract_conv": "ltensor.tensor.nnet",
+    "blocksparse": "ltensor.tensor.nnet.blocksparse",
     "bn": "ltensor.tensor.nnet",
     "conv": "ltensor.tensor.nnet.conv",
     "conv3d2d": "ltensor.tensor.nnet.conv3d2d",
@@ -77,6 +78,8 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     if name in _MODULES:
         value: object = importlib.import_module(_MODULES[name])
+    elif name == "sparse_block_dot":
+        value = importlib.import_module(_MODULES["blocksparse"]).sparse_block_dot
     else:
         raise AttributeError(f"ltensor.tensor.nnet has no {name!r}")
     globals()[name] = value
@@ -84,4 +87,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *_MODULES, "sparse_block_dot"})
