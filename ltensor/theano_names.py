@@ -79,20 +79,36 @@ def _become(module: ModuleType) -> None:
             module.__path__ = []  # Theano's module of that name may be a package
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if not fullname.startswith("ltensor."):
             return None
-        compat = importlib.import_module("ltensor.compat")
-        found: importlib.machinery.ModuleSpec | None = compat.spec_of(fullname)
+        # Python holds the lock of all imports here, which another thread may need to finish that of
+        # the table: waiting for it would be for ever. `create_module` is called without that lock.
+        compat = sys.modules.get("ltensor.compat")
+        known = vars(compat).get("spec_of") if compat else None
+        if known is None:
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        found: importlib.machinery.ModuleSpec | None = known(fullname)
         return found
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        compat = importlib.import_module("ltensor.compat")
+        if compat.spec_of(spec.name) is None:
+            raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)
+        made: ModuleType = compat.CompatModule(spec.name)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to do."""
 
 
 def install() -> None:
     """Give the modules that are loaded Theano's names, and those that will be."""
-    sys.meta_path.append(_Finder())
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
     for name in COUNTERPARTS:
         module = sys.modules.get(name)
         if module is not None:

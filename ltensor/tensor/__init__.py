@@ -330,8 +330,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, *_LATER, *_LATER_AS})
 
 
-__all__ = sorted(  # what a star import takes
-    name
-    for name in {*globals(), *_LATER} - {"annotations"}
-    if not name.startswith("_") and not isinstance(globals().get(name), _ModuleType)
-)
+__all__ = [  # what a star import takes
+    *sorted(
+        name
+        for name in {*globals(), *_LATER} - {"annotations"}
+        if not name.startswith("_") and not isinstance(globals().get(name), _ModuleType)
+    ),
+    "nnet",
+    "signal",
+]

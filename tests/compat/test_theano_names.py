@@ -80,3 +80,54 @@ def test_what_is_not_there_says_so() -> None:
         importlib.import_module("ltensor.sparse.basic")
     with pytest.raises(ModuleNotFoundError, match="nowhere"):
         importlib.import_module("ltensor.nowhere")
+
+
+def test_threads_import_at_once() -> None:
+    """A finder that imports does so under the lock of all imports: two threads wait for ever."""
+    program = """
+import importlib, sys, threading
+import ltensor
+assert sys.meta_path[-1].find_spec("ltensor.sandbox") is not None
+assert "ltensor.compat" not in sys.modules
+names = "gof", "sandbox.rng_mrg", "compile.function", "tensor.shared_randomstreams", "nowhere"
+refused, gate = [], threading.Barrier(10)
+def work(k):
+    gate.wait()
+    for name in (*names[k % 5:], *names[:k % 5]):
+        try:
+            importlib.import_module("ltensor." + name)
+        except ModuleNotFoundError as error:
+            refused.append((error.name, str(error)))
+threads = [threading.Thread(target=work, args=(k,)) for k in range(10)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert refused == [("ltensor.nowhere", "No module named 'ltensor.nowhere'")] * 10, refused
+print("right")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "right\n", done.stderr
+
+
+def test_reload_adds_no_finder() -> None:
+    program = (
+        "import importlib, sys, ltensor\n"
+        "count = len(sys.meta_path)\n"
+        "importlib.reload(ltensor)\n"
+        "assert len(sys.meta_path) == count and ltensor.gof.Op is ltensor.Op\n"
+        "assert importlib.reload(ltensor.gof).Op is ltensor.Op\n"
+        "print('right')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "right\n", done.stderr
+
+
+def test_star_imports_bring_the_modules_that_programs_take_from_them() -> None:
+    names: dict[str, object] = {}
+    exec("from ltensor.tensor import *", names)
+    assert names["nnet"] is T.nnet
+    assert names["signal"] is T.signal
+    assert names["sort"] is T.sort

@@ -7,17 +7,15 @@ import gc
 import multiprocessing
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from ltensor.errors import LoweringError
-from ltensor.lowering.cpu import engines, intrinsics, jit, loader, machine, object_file
+from ltensor.lowering.cpu import intrinsics, jit, loader, machine, object_file
 
 UNARY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 UNARY_DOUBLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
@@ -184,6 +182,14 @@ def test_registered_symbol_and_its_owner_stay() -> None:
     assert UNARY(module.address("f"))(1) == 101
 
 
+@pytest.fixture(params=["loader", "engines"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as objects are loaded here, once by MCJIT."""
+    if request.param == "engines":
+        monkeypatch.setattr(loader, "load", lambda *given: None)
+
+
+@pytest.mark.usefixtures("both_ways")
 def test_same_names_in_many_modules() -> None:
     text = """@g = global i64 {0}
 define i64 @h(i64 %x) noinline {{
@@ -202,6 +208,7 @@ define i64 @f(i64 %x) {{
         assert ctypes.c_int64.from_address(module.address("g")).value == k
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_needed_name_is_not_taken_from_a_neighbour() -> None:
     """A module defines what the next one imports: the import means the address given."""
     neighbour = jit.compile_module(adder(1, "lt_test_clash"))
@@ -219,22 +226,8 @@ def test_object_code_is_deterministic_and_loads_again() -> None:
     assert UNARY(module.address("f"))(1) == 4
 
 
-def test_object_symbols_skip_locals() -> None:
-    text = (
-        "define internal i64 @inner(i64 %x) noinline {\n  ret i64 %x\n}\n"
-        "define i64 @outer(i64 %x) {\n  %y = call i64 @inner(i64 %x)\n  ret i64 %y\n}"
-    )
-    symbols = object_file.read_symbols(jit.object_code(text))
-    assert symbols.defined == {"outer"}
-    assert symbols.undefined == frozenset()
-
-
-def test_truncated_object_is_an_error_not_a_crash() -> None:
-    with pytest.raises((ValueError, struct.error)):
-        object_file.read_symbols(jit.object_code(adder(3))[:100])
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="reads /proc")
+@pytest.mark.usefixtures("both_ways")
 def test_dropped_modules_give_their_memory_back() -> None:
     def executable() -> int:
         """Bytes of code that belong to no file."""
@@ -253,197 +246,6 @@ def test_dropped_modules_give_their_memory_back() -> None:
     del keep
     gc.collect()
     assert executable() <= high - 150 * 4096
-
-
-# --- without LLVM and with its engines -----------------------------------------------------------
-
-IS_LOADED = os.uname().machine == "x86_64" if hasattr(os, "uname") else False
-needs_loader = pytest.mark.skipif(not IS_LOADED, reason="objects of other machines: MCJIT's")
-
-DATA_AND_CALLS = """declare i64 @lt_test_twice(i64)
-@counter = global i64 5
-@empty = global [4 x i64] zeroinitializer
-@words = constant [2 x ptr] [ptr @f, ptr @counter]
-define i64 @f(i64 %x) {
-  %y = call i64 @lt_test_twice(i64 %x)
-  %c = load i64, ptr @counter
-  %d = add i64 %c, 1
-  store i64 %d, ptr @counter
-  store i64 %d, ptr getelementptr (i64, ptr @empty, i64 2)
-  %z = add i64 %y, %c
-  ret i64 %z
-}"""
-
-
-def parsed(text: str = DATA_AND_CALLS) -> tuple[bytes, object_file.ObjectFile]:
-    data = jit.object_code(text)
-    return data, object_file.read(data)
-
-
-def use(addresses: dict[str, int]) -> None:
-    f = UNARY(addresses["f"])
-    assert [f(10), f(10), f(10)] == [25, 26, 27]
-    assert ctypes.c_int64.from_address(addresses["counter"]).value == 8
-    assert list((ctypes.c_int64 * 4).from_address(addresses["empty"])) == [0, 0, 8, 0]
-    assert list((ctypes.c_int64 * 2).from_address(addresses["words"])) == [
-        addresses["f"],
-        addresses["counter"],
-    ]
-
-
-TWICE = UNARY(lambda x: 2 * x)
-NEEDED = {"lt_test_twice": ctypes.cast(TWICE, ctypes.c_void_p).value or 0}
-
-
-@needs_loader
-def test_loader_places_code_and_data() -> None:
-    data, found = parsed()
-    loaded = loader.load(data, found, NEEDED)
-    again = loader.load(data, found, NEEDED)
-    assert loaded is not None
-    assert again is not None
-    assert loaded[0].keys() == found.names().defined
-    use(loaded[0])
-    use(again[0])
-
-
-def test_engines_place_the_same() -> None:
-    data, found = parsed()
-    addresses, owner = engines.load(data, found.names().defined, NEEDED)
-    use(addresses)
-    del owner
-
-
-MANY_KINDS = """declare i64 @lt_test_twice(i64)
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
-@lt_test_word = external global i64
-@lt_test_hook = external global ptr
-@table = internal constant [3 x ptr] [ptr @lt_test_twice, ptr @inner, ptr @lt_test_word]
-@room = internal global [1000 x i64] zeroinitializer
-define internal i64 @inner(i64 %x) noinline {
-  %y = mul i64 %x, 3
-  ret i64 %y
-}
-define i64 @f(i64 %x) {
-entry:
-  call void @llvm.memset.p0.i64(ptr @room, i8 1, i64 8000, i1 false)
-  switch i64 %x, label %other [
-    i64 0, label %zero
-    i64 1, label %one
-    i64 2, label %two
-    i64 3, label %three
-    i64 4, label %four
-    i64 5, label %five
-  ]
-zero:
-  %a = load i64, ptr @lt_test_word
-  ret i64 %a
-one:
-  %b = call i64 @lt_test_twice(i64 21)
-  ret i64 %b
-two:
-  %c = load ptr, ptr getelementptr ([3 x ptr], ptr @table, i64 0, i64 1)
-  %d = call i64 %c(i64 5)
-  ret i64 %d
-three:
-  %e = load i64, ptr getelementptr (i64, ptr @room, i64 999)
-  ret i64 %e
-four:
-  %g = load ptr, ptr @table
-  %h = call i64 %g(i64 50)
-  ret i64 %h
-five:
-  %i = load ptr, ptr @lt_test_hook
-  %j = call i64 %i(i64 7)
-  ret i64 %j
-other:
-  %k = sitofp i64 %x to double
-  %l = frem double %k, 7.5
-  %m = fmul double %l, 2.0
-  %n = fptosi double %m to i64
-  %o = call i64 @inner(i64 %n)
-  ret i64 %o
-}"""
-
-
-def test_all_that_llvm_writes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jump tables, calls and data elsewhere, addresses in constants, library calls."""
-    if IS_LOADED:
-        monkeypatch.setattr(engines, "load", None)
-    word = ctypes.c_int64(-4)
-    hook = ctypes.c_void_p(NEEDED["lt_test_twice"])
-    needed = NEEDED | {
-        "lt_test_word": ctypes.addressof(word),
-        "lt_test_hook": ctypes.addressof(hook),
-    }
-    module = jit.compile_module(MANY_KINDS, needed)
-    f = UNARY(module.address("f"))
-    assert [f(k) for k in range(6)] == [-4, 42, 15, 0x0101010101010101, 100, 14]
-    assert f(16) == 6
-
-
-@needs_loader
-def test_code_cannot_be_written() -> None:
-    loaded = loader.load(*parsed(), NEEDED)
-    assert loaded is not None
-    address = loaded[0]["f"]
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            where, rights = line.split()[:2]
-            low, high = (int(part, 16) for part in where.split("-"))
-            if low <= address < high:
-                assert rights == "r-xp"
-                return
-    raise AssertionError("the code is nowhere")
-
-
-@needs_loader
-def test_what_the_loader_does_not_know_is_left_to_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, found = parsed()
-    assert loader.load(data, found._replace(machine=183), NEEDED) is None
-    thread_local = [s._replace(flags=s.flags | 0x400) for s in found.sections]
-    assert loader.load(data, found._replace(sections=thread_local), NEEDED) is None
-    # as if every relocation were one of another kind
-    monkeypatch.setattr(loader, "_KNOWN", frozenset({999}))
-    assert loader.load(data, found, NEEDED) is None
-    module = jit.compile_module(DATA_AND_CALLS, NEEDED)
-    use(dict(module.addresses))
-
-
-def test_engines_do_not_take_a_name_from_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "load", lambda *given: None)
-    test_needed_name_is_not_taken_from_a_neighbour()
-    test_same_names_in_many_modules()
-    if os.path.exists("/proc/self/maps"):
-        test_dropped_modules_give_their_memory_back()
-
-
-@needs_loader
-def test_process_that_compiles_nothing_does_not_load_llvm(tmp_path: Path) -> None:
-    program = """
-import sys
-import numpy as np
-import ltensor
-import ltensor.tensor as T
-x = T.dvector("x")
-s = ltensor.shared(np.zeros(3))
-f = ltensor.function([x], T.exp(x) + T.dot(x, x), updates=[(s, s + x)])
-assert np.allclose(f(np.ones(3)), np.e + 3) and (s.get_value() == 1).all()
-print("llvmlite.binding" in sys.modules)
-"""
-    environment = dict(os.environ, LTENSOR_CACHE="1", LTENSOR_CACHE_DIR=str(tmp_path))
-    environment["LTENSOR_PLANS"] = "1"
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for _ in range(2)
-    ]
-    assert [run.stdout.strip() for run in runs] == ["True", "False"]
 
 
 # --- threads and processes ----------------------------------------------------------------------

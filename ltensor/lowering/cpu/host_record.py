@@ -1,8 +1,9 @@
 """What LLVM says of this processor, kept on the disk (layer 4).
 
 To ask LLVM it has to be loaded, which takes longer than all else that a process does that finds
-its functions on the disk. The record is named by what the system says of the processor and by
-LLVM's library, so another machine with the same folder, or another LLVM, has one of its own.
+its functions on the disk. The record is named by what the system says of the processor, by LLVM's
+library and by ltensor's sources, which say what is asked: another machine with the same folder,
+another LLVM or another ltensor has one of its own.
 """
 
 from __future__ import annotations
@@ -56,17 +57,19 @@ def name(restriction: str) -> str | None:
     """Name the record of this processor without some features; None if it cannot be kept."""
     processor = _processor()
     library = processor and _library()
-    if not processor or not library:
+    sources = object_cache.sources()
+    if not processor or not library or sources is None:
         return None
-    return object_cache.key("host", sys.platform, restriction, *processor, *library)
+    return object_cache.key("host", sources, sys.platform, restriction, *processor, *library)
 
 
 def load(name: str | None) -> list[Any] | None:
     """Return what was kept."""
     data = object_cache.load(name, "host") if name else None
-    if data is None:
+    try:
+        found = json.loads(data or b"")
+    except ValueError:
         return None
-    found = json.loads(data)
     return found if isinstance(found, list) else None
 
 

@@ -16,6 +16,7 @@ Supplement".
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import mmap
 import os
@@ -195,7 +196,10 @@ def load(
     ]
     _fill(mapping, base, where, data, found, relocations, values)
     if where.fixed and _protect()(base, where.fixed, mmap.PROT_READ | mmap.PROT_EXEC):
-        reason = os.strerror(ctypes.get_errno())
+        error = ctypes.get_errno()
+        reason = os.strerror(error)
+        if error == errno.ENOMEM:  # also where a process has too many mappings
+            raise MemoryError(f"no memory for machine code: {reason}")
         raise LoweringError(f"the system does not let generated code be executed: {reason}")
     defined = {
         symbol.name: value
