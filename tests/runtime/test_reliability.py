@@ -480,6 +480,27 @@ def test_tight_limits_of_memory(room: int) -> None:
     assert json.loads(done.stdout) == ["call", "update", "compile"]
 
 
+def test_no_memory_for_llvm() -> None:
+    """Whose library llvmlite then says it cannot find."""
+    code = """
+import resource
+import ltensor as theano, ltensor.tensor as T
+with open("/proc/self/statm") as text:
+    used = int(text.read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (60 << 20), limits[1]))
+x = T.dvector()
+try:
+    theano.function([x], x + 1)
+except MemoryError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, limits)
+print(theano.function([x], x + 1)([1.0]))
+"""
+    done = run(code, LTENSOR_NUM_THREADS="1", LTENSOR_CACHE="0")
+    assert done.stdout == "not enough memory to compile: 150 MB are wanted\n[2.]\n", done.stderr
+
+
 @pytest.mark.parametrize("steps", [20, 60])
 def test_many_sizes_that_are_sums_of_others(steps: int) -> None:
     """LLVM ended the process: it ran out of registers while it computed sizes again."""

@@ -85,8 +85,12 @@ if hasattr(os, "register_at_fork"):
 @functools.cache
 def llvm() -> ModuleType:
     """Import and initialise llvmlite (30 ms, once)."""
-    import llvmlite.binding as binding
-
+    try:
+        import llvmlite.binding as binding
+    except OSError:
+        # what llvmlite says does not tell a lack of memory from that of the library
+        memory_guard.require(memory_guard.LIBRARY)
+        raise
     memory_guard.for_text(0)
     with lock:
         binding.initialize_native_target()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import mmap
 
+#: what LLVM's library takes when it is loaded
+LIBRARY = 150 << 20
 #: what LLVM takes for any module, most of it for the first one
 LEAST = 16 << 20
 #: bytes for each byte of text (measured: 45 for long modules)
