@@ -47,10 +47,15 @@ def _resolve(target: str) -> Any:
         return _MISSING
 
 
+def _as_theano(path: str) -> str:
+    """Name ``ltensor.x`` as the table does, ``theano.x``."""
+    _, dot, rest = path.partition(".")
+    return f"theano{dot}{rest}"
+
+
 def _entry(path: str) -> Module | None:
     """Find what the table says of ``theano.x``, or of ``ltensor.x`` as Theano's place of it."""
-    _, dot, rest = path.partition(".")
-    return MODULES.get(f"theano{dot}{rest}")
+    return MODULES.get(_as_theano(path))
 
 
 def _find(path: str, name: str) -> Any:
@@ -82,8 +87,7 @@ def lookup(path: str, name: str) -> Any:
     value = _find(path, name)
     if value is _MISSING:
         entry = _entry(path)
-        _, dot, rest = path.partition(".")
-        why = WHY_ABSENT.get(f"theano{dot}{rest}.{name}") or (entry and entry.missing)
+        why = WHY_ABSENT.get(f"{_as_theano(path)}.{name}") or (entry and entry.missing)
         raise AttributeError(f"ltensor has no {path}.{name}" + (f": {why}" if why else ""))
     return value
 
@@ -119,7 +123,7 @@ class CompatModule(ModuleType):
         return sorted({*self.__dict__, *self._known_names()})
 
     def _known_names(self) -> Iterator[str]:
-        prefix = f"theano{self.__name__[len(self.__name__.partition('.')[0]) :]}."
+        prefix = _as_theano(self.__name__) + "."
         yield from self._entry.names
         yield from (
             path[len(prefix) :]
@@ -173,9 +177,9 @@ def spec_of(path: str) -> importlib.machinery.ModuleSpec | None:
     if _entry(path) is not None:
         # All are packages: which of Theano's were is nobody's concern.
         return importlib.machinery.ModuleSpec(path, _finder, is_package=True)
-    known = "theano" + "".join(path.partition(".")[1:])
+    known = _as_theano(path) + "."
     for absent, why in ABSENT_MODULES.items():
-        if (known + ".").startswith(absent + "."):
+        if known.startswith(absent + "."):
             # Without name=, or `from theano import sparse` would swallow what is said here.
             raise ModuleNotFoundError(f"ltensor has no {path}: {why}")
     return None

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from compat import names
 from seeds.runner import child_environment
 
 from ltensor import compat
 
-NAMES = [
-    line
-    for line in (Path(__file__).parent / "names.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
-
 
 def run(program: str) -> str:
     """Run a program in which ``import theano`` means ltensor; gives what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import ltensor.compat; ltensor.compat.install()\n" + program],
-        capture_output=True,
-        text=True,
-        env=child_environment(),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return names.run("import ltensor.compat; ltensor.compat.install()\n" + program)
 
 
 def test_names_that_programs_use() -> None:
     """All names that at least three of 129 public projects use, bar GPU and sparse ones."""
     missing = run(
         "import importlib\n"
-        f"for full in {NAMES!r}:\n"
+        f"for full in {names.NAMES!r}:\n"
         "    path, _, name = full.rpartition('.')\n"
         "    try:\n"
         "        getattr(importlib.import_module(path), name)\n"

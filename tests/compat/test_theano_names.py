@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from compat.names import NAMES, run
 
 import ltensor as theano
 import ltensor.tensor as T
 from ltensor.compat.table import MODULES
 from ltensor.theano_names import COUNTERPARTS, Counterpart
-
-NAMES = [
-    line
-    for line in (Path(__file__).parent / "names.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
 
 
 @pytest.mark.parametrize("full", NAMES)
@@ -41,14 +34,12 @@ def test_attributes_without_imports() -> None:
         "assert theano.misc.pkl_utils.dump and theano.scalar.basic.float32\n"
         "print('right')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "right\n", done.stderr
+    assert run(program) == "right\n"
 
 
 def test_import_does_not_load_the_table() -> None:
     program = "import sys, ltensor, ltensor.scalar\nprint('ltensor.compat' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr
+    assert run(program) == "False\n"
 
 
 def test_counterparts_are_the_modules_that_both_have() -> None:
@@ -106,10 +97,7 @@ for thread in threads:
 assert refused == [("ltensor.nowhere", "No module named 'ltensor.nowhere'")] * 10, refused
 print("right")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout == "right\n", done.stderr
+    assert run(program, timeout=60) == "right\n"
 
 
 def test_reload_adds_no_finder() -> None:
@@ -121,8 +109,7 @@ def test_reload_adds_no_finder() -> None:
         "assert importlib.reload(ltensor.gof).Op is ltensor.Op\n"
         "print('right')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "right\n", done.stderr
+    assert run(program) == "right\n"
 
 
 def test_star_imports_bring_the_modules_that_programs_take_from_them() -> None:
