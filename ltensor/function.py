@@ -22,8 +22,9 @@ from ltensor.errors import UnusedInputError
 from ltensor.function_maker import FunctionMaker
 from ltensor.function_request import Pairs, Request
 from ltensor.io import In, Out
-from ltensor.ir.graph import Constant, Variable, inputs_of
+from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import RandomStateType
+from ltensor.ir.walks import inputs_of
 from ltensor.runtime.entry import Returns
 from ltensor.shared import Container, RandomStateSharedVariable, SharedVariable
 

@@ -10,8 +10,9 @@ import numpy as np
 from ltensor.errors import MissingInputError
 from ltensor.io import In
 from ltensor.ir.function import Function as Graph
-from ltensor.ir.graph import Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import DisconnectedType, NullType, TensorType
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.cast import cast
 from ltensor.shared import SharedVariable
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ltensor.errors import UnsupportedError
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.scan import Scan
 from ltensor.ops.subgraph import OpFromGraph
 

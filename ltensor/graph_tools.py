@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ltensor.errors import MissingInputError
-from ltensor.ir import graph
-from ltensor.ir.graph import Apply, Constant, Variable, substitute, toposort
+from ltensor.ir import walks
+from ltensor.ir.graph import Apply, Constant, Variable
+from ltensor.ir.walks import substitute, toposort
 
 __all__ = [
     "FunctionGraph",
@@ -35,13 +36,13 @@ Variables = Iterable[Variable]
 
 def ancestors(variable_list: Variables, blockers: Variables | None = None) -> list[Variable]:
     """All variables that ``variable_list`` depends on, themselves included."""
-    return graph.ancestors(variable_list, blockers or ())
+    return walks.ancestors(variable_list, blockers or ())
 
 
 def inputs(variable_list: Variables, blockers: Variables | None = None) -> list[Variable]:
     """The variables without owner (constants included) that ``variable_list`` depends on."""
     blocked = set(blockers or ())
-    return [v for v in graph.ancestors(variable_list, blocked) if v.owner is None]
+    return [v for v in walks.ancestors(variable_list, blocked) if v.owner is None]
 
 
 def io_toposort(
@@ -259,7 +260,7 @@ def clone(
     if not share_inputs:
         from ltensor.shared import SharedVariable
 
-        for variable in graph.inputs_of(wanted, blockers=table):
+        for variable in walks.inputs_of(wanted, blockers=table):
             if not isinstance(variable, (Constant, SharedVariable)) and variable not in table:
                 table[variable] = variable.clone()
     results = substitute(wanted, table, copy_all=True)
@@ -378,7 +379,7 @@ class FunctionGraph:
         if clone:
             starts, ends = clone_graph(starts, ends)
         known = set(starts)
-        for variable in graph.inputs_of(ends, blockers=starts):
+        for variable in walks.inputs_of(ends, blockers=starts):
             if variable not in known and not isinstance(variable, Constant):
                 raise MissingInputError(
                     f"Undeclared input: {variable}", *([variable] if variable.name is None else [])

@@ -9,7 +9,8 @@ from ltensor.gradient.reverse import as_list, format_as, grad
 from ltensor.ir import dtypes as dt
 from ltensor.ir.aside import built_aside
 from ltensor.ir.build import as_tensor
-from ltensor.ir.graph import Variable, ancestors, inputs_of, substitute
+from ltensor.ir.graph import Variable
+from ltensor.ir.walks import ancestors, inputs_of, substitute
 from ltensor.ops.alloc import arange, zeros_like
 from ltensor.ops.arithmetic import add, mul
 from ltensor.ops.copies import tensor_copy

@@ -7,7 +7,8 @@ from typing import Any
 
 from ltensor.config import change_flags, config
 from ltensor.ir import graph
-from ltensor.ir.graph import Variable, toposort
+from ltensor.ir.graph import Variable
+from ltensor.ir.walks import toposort
 
 
 def built_aside(build: Callable[[], list[Any]], borders: Iterable[Variable]) -> list[Any]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from ltensor.ir.graph import Apply, Constant, Variable, evaluate, inputs_of, substitute, toposort
+from ltensor.ir.graph import Apply, Constant, Variable, evaluate
+from ltensor.ir.walks import inputs_of, substitute, toposort
 
 
 class Function:

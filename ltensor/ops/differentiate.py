@@ -11,8 +11,9 @@ from typing import Any
 from ltensor.config import config
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import as_tensor
-from ltensor.ir.graph import Apply, Variable, toposort
+from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import DisconnectedType, NullType, TensorType
+from ltensor.ir.walks import toposort
 from ltensor.ops.arithmetic import add
 from ltensor.ops.cast import cast
 from ltensor.ops.opdef import DeclaredOp

@@ -25,8 +25,9 @@ import numpy as np
 from ltensor.ir.aside import built_aside
 from ltensor.ir.build import constant
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Op, Variable, evaluate, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Op, Variable, evaluate
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.differentiate import connections
 from ltensor.ops.opdef import Declaration, DeclaredOp, declare, new_tensor
 from ltensor.source import Source
@@ -298,7 +299,7 @@ class Scan(DeclaredOp):
     def _outside(
         self, dims: list[Variable], table: dict[Variable, Any], refs: dict[Any, Any], shape_op: Any
     ) -> Any:
-        from ltensor.ir.graph import toposort
+        from ltensor.ir.walks import toposort
 
         replacements: dict[Variable, Variable] = {}
         for node in toposort(dims):
@@ -363,7 +364,7 @@ class Scan(DeclaredOp):
 
     def _empty_rows(self, node: Apply, inputs: list[Any]) -> list[Any]:
         """The outs of no step at all: their rows' sizes follow from the operands, or are 0."""
-        from ltensor.ir.graph import toposort
+        from ltensor.ir.walks import toposort
 
         operands = [
             constant(np.asarray(value), dtype=v.type.dtype) if isinstance(v.type, TensorType) else v

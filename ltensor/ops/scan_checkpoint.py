@@ -9,8 +9,9 @@ from ltensor.config import config
 from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant
-from ltensor.ir.graph import Constant, Variable, substitute
+from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import DisconnectedType, TensorType, disconnected_type
+from ltensor.ir.walks import substitute
 from ltensor.ops.arithmetic import add, maximum, mul, switch
 from ltensor.ops.cast import cast
 from ltensor.ops.compare import le

@@ -19,8 +19,9 @@ from ltensor.errors import UnsupportedError
 from ltensor.ir import dtypes as dt
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
 from ltensor.ir.types import DisconnectedType, TensorType, disconnected_type, tensor_type
+from ltensor.ir.walks import substitute
 from ltensor.ops.alloc import alloc, zeros_like
 from ltensor.ops.arithmetic import add, minimum, sub, switch
 from ltensor.ops.cast import cast

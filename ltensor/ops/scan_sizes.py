@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Variable, substitute, toposort
+from ltensor.ir.graph import Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import substitute, toposort
 from ltensor.ops.alloc import alloc
 from ltensor.ops.shape import ShapeI, restore_flags
 from ltensor.ops.shape_map import ShapeMap

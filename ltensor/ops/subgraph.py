@@ -13,8 +13,9 @@ from typing import Any
 from ltensor.ir.aside import built_aside
 from ltensor.ir.build import as_tensor
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import DisconnectedType, NullType, disconnected_type
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.elementwise import zero_gradient
 from ltensor.ops.opdef import DeclaredOp
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ltensor.ir.graph import Apply, Constant, Variable, toposort
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import toposort
 from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import mul
 from ltensor.ops.batching import Lift, NotBatched

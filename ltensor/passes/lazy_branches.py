@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, substitute, toposort
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import substitute, toposort
 from ltensor.ops.ifelse import Branches, IfElse
 from ltensor.ops.shape import ShapeI
 from ltensor.passes.manager import register

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import add
 from ltensor.ops.compare import gt

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, toposort
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import toposort
 from ltensor.ops.scan import Scan
 
 #: ops by name that are cheaper for all steps at once

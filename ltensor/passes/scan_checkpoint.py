@@ -12,7 +12,8 @@ from typing import Any
 from ltensor.ir.build import constant
 from ltensor.ir.equal import equal
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import substitute
 from ltensor.ops.arithmetic import sub
 from ltensor.ops.join import concatenate
 from ltensor.ops.scan import Scan

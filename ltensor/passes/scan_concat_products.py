@@ -40,7 +40,8 @@ from typing import Any
 
 from ltensor.ir.build import constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import substitute
 from ltensor.ops.aligned import Aligned
 from ltensor.ops.arithmetic import add
 from ltensor.ops.join import Join

@@ -17,8 +17,9 @@ import numpy as np
 
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import substitute
 from ltensor.ops.alloc import Alloc, alloc
 from ltensor.ops.cast import cast
 from ltensor.ops.keep_or_recompute import invariants

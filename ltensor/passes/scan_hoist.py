@@ -15,8 +15,9 @@ from typing import Any
 
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import substitute
 from ltensor.ops.alloc import alloc
 from ltensor.ops.compare import gt
 from ltensor.ops.ifelse import IfElse

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import substitute
 from ltensor.ops.scan import Scan
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import remark

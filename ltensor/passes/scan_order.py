@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import substitute
 from ltensor.ops.arithmetic import add, mul
 from ltensor.passes.loops import change_scans, with_results
 from ltensor.passes.manager import register

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.passes.loops import change_scans
 from ltensor.passes.manager import register
 from ltensor.passes.remarks import Listing, Slot, remark

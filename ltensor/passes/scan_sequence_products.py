@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import substitute
 from ltensor.ops.linalg import Dot
 from ltensor.ops.sequence_product import SequenceProduct, sequence_product
 from ltensor.passes.loops import change_scans, with_results

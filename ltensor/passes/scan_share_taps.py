@@ -11,7 +11,8 @@ from typing import Any
 
 from ltensor.ir.build import constant
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.alloc import alloc
 from ltensor.ops.arithmetic import mul
 from ltensor.ops.last_row import is_zero

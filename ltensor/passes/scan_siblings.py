@@ -26,8 +26,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, ancestors, substitute
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import ancestors, substitute
 from ltensor.ops.cast import cast
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import set_flags

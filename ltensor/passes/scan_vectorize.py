@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from ltensor.ir.build import constant, constant_value
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, inputs_of, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.arithmetic import add, maximum, minimum, mul, neg, switch
 from ltensor.ops.batching import NotBatched
 from ltensor.ops.cast import cast

@@ -6,8 +6,9 @@ A value of which only the size is wanted is then not computed.
 from __future__ import annotations
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Constant, Variable, substitute
+from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import substitute
 from ltensor.ops.shape import ShapeI
 from ltensor.ops.shape_map import ShapeMap
 from ltensor.passes.manager import register

@@ -6,7 +6,8 @@ A cross entropy and its gradient have both.
 from __future__ import annotations
 
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Variable, substitute
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import substitute
 from ltensor.ops.softmax import LogSumExp, Softmax
 from ltensor.ops.softmax_logsumexp import softmax_logsumexp_op
 from ltensor.passes.manager import register

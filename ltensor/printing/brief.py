@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ltensor.ir.graph import Apply, Variable, toposort
+from ltensor.ir.graph import Apply, Variable
+from ltensor.ir.walks import toposort
 
 __all__ = ["as_string", "min_informative_str", "var_descriptor"]
 

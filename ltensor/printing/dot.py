@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from typing import Any
 
-from ltensor.ir.graph import Apply, Constant, Variable, toposort
+from ltensor.ir.graph import Apply, Constant, Variable
+from ltensor.ir.walks import toposort
 
 __all__ = ["graph_to_dot", "pydotprint"]
 

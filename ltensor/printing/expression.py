@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ltensor.ir.graph import Apply, Constant, Op, Variable, toposort
+from ltensor.ir.graph import Apply, Constant, Op, Variable
+from ltensor.ir.walks import toposort
 
 __all__ = [
     "DefaultPrinter",

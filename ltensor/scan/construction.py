@@ -11,8 +11,9 @@ from ltensor.config import config
 from ltensor.errors import MissingInputError, UnsupportedError
 from ltensor.function_request import fit_update
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Constant, Variable, inputs_of, substitute
+from ltensor.ir.graph import Constant, Variable
 from ltensor.ir.types import TensorType, tensor_type
+from ltensor.ir.walks import inputs_of, substitute
 from ltensor.ops.scan import Scan
 from ltensor.ops.shape import dimshuffle, set_flags
 from ltensor.scan.arguments import Arguments, Output

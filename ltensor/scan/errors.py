@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ltensor.errors import StateTypeError
-from ltensor.ir.graph import Apply, Constant, Variable, toposort
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import toposort
 
 
 def state_dtype_error(

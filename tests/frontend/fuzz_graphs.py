@@ -174,7 +174,7 @@ def compare(got: np.ndarray, item: Item, place: str) -> None:
 
 def narrow(item: Item) -> bool:
     """Whether single precision took part."""
-    from ltensor.ir.graph import ancestors
+    from ltensor.ir.walks import ancestors
 
     return any(getattr(v.type, "dtype", "") == "float32" for v in ancestors([item.variable]))
 

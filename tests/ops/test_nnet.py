@@ -282,7 +282,7 @@ def test_padding_needs_ignore_border() -> None:
 
 @pytest.mark.parametrize("mode", ["max", "sum", "average_inc_pad"])
 def test_nodes_are_rebuilt_from_their_operands(mode: str) -> None:
-    from ltensor.ir.graph import toposort
+    from ltensor.ir.walks import toposort
 
     x = variable_of(np.ones((4, 6)))
     pooled = pool_api.pool_2d(x, (2, 3), True, mode=mode)

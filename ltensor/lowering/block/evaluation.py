@@ -14,8 +14,9 @@ import numpy as np
 
 from ltensor.errors import LoweringError
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, toposort
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import toposort
 from ltensor.lowering.block.copies import copy_elements
 from ltensor.lowering.block.operand import Operand, affine_view
 from ltensor.lowering.block.tied_sizes import TiedSizes

@@ -18,8 +18,9 @@ import numpy as np
 
 from ltensor.ir import dtypes as dt
 from ltensor.ir.function import Function
-from ltensor.ir.graph import Apply, Constant, Variable, toposort
+from ltensor.ir.graph import Apply, Constant, Variable
 from ltensor.ir.types import TensorType
+from ltensor.ir.walks import toposort
 from ltensor.lowering.fusion import kind_of
 from ltensor.lowering.program import Value
 from ltensor.ops.add_product import AddProduct
